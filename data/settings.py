@@ -1,0 +1,143 @@
+"""Settings: frozen dataclasses filled from presets and `--set key=value`, where an unknown key is an error."""
+
+import dataclasses
+import tomllib
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+from data.errors import UserError, unknown
+
+T = TypeVar("T")
+PRESETS = Path(__file__).parent / "presets"
+
+
+def build(cls: type[T], values: Mapping[str, Any], where: str = "settings") -> T:
+    """Fill the dataclass `cls` from `values`; what `values` leaves out keeps its default.
+
+    Raises:
+        UserError: a key that `cls` does not have (with the nearest name), a value of the wrong type, or one that the
+            class's own `__post_init__` refuses.
+    """
+    hints = typing.get_type_hints(cls)
+    known = [f.name for f in fields(cls)]  # type: ignore[arg-type]
+    for key in values:
+        if key not in known:
+            raise unknown(f"setting of {where}", key, known)
+    return cls(**{key: convert(value, hints[key], f"{where}.{key}") for key, value in values.items()})
+
+
+def override(settings: T, assignments: Sequence[str], where: str = "settings") -> T:
+    """A copy of `settings` with `key=value` texts applied (`--set`).
+
+    Raises:
+        UserError: as `build`, or a text without `=`.
+    """
+    current = {f.name: getattr(settings, f.name) for f in fields(settings)}  # type: ignore[arg-type]
+    return build(type(settings), current | parse_assignments(assignments), where)
+
+
+def parse_assignments(assignments: Sequence[str]) -> dict[str, str]:
+    """`["lr=1e-4", ...]` as a dictionary of texts.
+
+    Raises:
+        UserError: a text without `=`.
+    """
+    pairs = {}
+    for text in assignments:
+        key, equals, value = text.partition("=")
+        if not equals or not key.strip():
+            raise UserError(f"--set takes key=value, not '{text}'")
+        pairs[key.strip()] = value.strip()
+    return pairs
+
+
+def load_preset(name: str) -> dict[str, dict[str, Any]]:
+    """The sections of a preset: one of those in `data/presets` by name, or a TOML file by path.
+
+    Raises:
+        UserError: no such preset, or a file that is not TOML.
+    """
+    path = Path(name) if name.endswith(".toml") else PRESETS / f"{name}.toml"
+    if not path.is_file():
+        if name.endswith(".toml"):
+            raise UserError(f"no preset file {path}; `srpo loop --help` lists the presets that come with srpo")
+        raise unknown("preset", name, preset_names())
+    try:
+        return tomllib.loads(path.read_text())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not valid TOML: {error}") from error
+
+
+def preset_names() -> list[str]:
+    """The presets that come with srpo."""
+    return sorted(path.stem for path in PRESETS.glob("*.toml"))
+
+
+def convert(value: Any, hint: Any, where: str) -> Any:
+    """`value` as the type `hint`; texts are read the way TOML reads them, so that `--set` and presets agree.
+
+    Raises:
+        UserError: the value does not fit.
+    """
+    options = typing.get_args(hint) if _is_union(hint) else (hint,)
+    for option in options:
+        try:
+            return _as(value, option)
+        except (TypeError, ValueError):
+            continue
+    wanted = " or ".join(_name(option) for option in options)
+    raise UserError(f"{where} takes {wanted}, not {value!r}")
+
+
+def _as(value: Any, hint: Any) -> Any:
+    origin = typing.get_origin(hint)
+    if hint is type(None):
+        if value is None or value in ("", "none"):
+            return None
+        raise ValueError
+    if origin is typing.Literal:
+        if value in typing.get_args(hint):
+            return value
+        raise ValueError
+    if origin in (tuple, list):
+        items = [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+        inner = typing.get_args(hint)[0]
+        return origin(_as(item, inner) for item in items)
+    if hint is bool:
+        return _as_bool(value)
+    if hint is int and (isinstance(value, bool) or (isinstance(value, float) and not value.is_integer())):
+        raise ValueError
+    if hint in (int, float) and isinstance(value, str | int | float) and not isinstance(value, bool):
+        return hint(value)
+    if hint is str and isinstance(value, str):
+        return value
+    if origin is dict and isinstance(value, Mapping):
+        key_hint, item_hint = typing.get_args(hint)
+        return {_as(k, key_hint): _as(v, item_hint) for k, v in value.items()}
+    if dataclasses.is_dataclass(hint) and isinstance(value, hint):  # type: ignore[arg-type]
+        return value
+    raise TypeError
+
+
+def _as_bool(value: Any) -> bool:
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, str) and value.lower() in ("true", "false"):
+        return value.lower() == "true"
+    raise ValueError
+
+
+def _is_union(hint: Any) -> bool:
+    return typing.get_origin(hint) in (typing.Union, types.UnionType)
+
+
+def _name(hint: Any) -> str:
+    if hint is type(None):
+        return "none"
+    if typing.get_origin(hint) is typing.Literal:
+        return " | ".join(repr(option) for option in typing.get_args(hint))
+    return getattr(hint, "__name__", str(hint))
