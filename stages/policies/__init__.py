@@ -1,0 +1,1 @@
+"""Policies: what turns camera images, proprioception and an instruction into chunks of discretised actions."""

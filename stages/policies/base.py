@@ -1,0 +1,200 @@
+"""The policy protocol: queries in, chunks of action tokens out, sampled and learned through one code path.
+
+Shapes: B queries, C actions a chunk, A = 7 action dimensions, K = bins, P proprioception values. A token is the index of
+a bin; the tokens of a query are its chunk read row by row, so token c*A + a is dimension a of action c. All tokens of a
+query are predicted at once, from independent categorical distributions (OpenVLA-OFT's parallel decoding, arXiv
+2502.19645).
+"""
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from data.errors import UserError, unknown
+from data.lineage import digest_files
+
+ACTION_DIM = 7
+MASKED = -1e9
+"""Logit of a token that a policy never produces: its probability is exactly 0, and p*log p stays finite."""
+
+
+@dataclass(frozen=True)
+class PolicySpec:
+    """What a policy sees and says."""
+
+    cameras: dict[str, int]
+    """Camera name -> image side in pixels."""
+    proprio: int
+    """P, the number of proprioception values."""
+    chunk: int
+    """C, the actions of one query."""
+    bins: int
+    """K, the tokens of one action dimension."""
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of one query, C*A."""
+        return self.chunk * ACTION_DIM
+
+
+@dataclass
+class Observation:
+    """What B waiting simulators show: images {camera: (B, H, W, 3) u8, upright}, proprio (B, P) f32."""
+
+    images: dict[str, np.ndarray]
+    proprio: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.proprio)
+
+    def rows(self, index: slice | np.ndarray) -> "Observation":
+        """The chosen queries."""
+        return Observation({name: image[index] for name, image in self.images.items()}, self.proprio[index])
+
+
+class Policy(ABC):
+    """A policy over action tokens; a subclass brings the network and the meaning of its tokens.
+
+    `module(**inputs(...))` gives the logits; collection, update and imitation all go through it, so that recorded
+    log-probs are those that learning recomputes.
+    """
+
+    spec: PolicySpec
+    module: nn.Module
+    """Trainable; `module(**inputs)` -> logits (B, C*A, K) f32."""
+
+    @abstractmethod
+    def inputs(self, observation: Observation, instructions: Sequence[str]) -> dict[str, Tensor]:
+        """The keyword arguments of `module` for B queries, on the module's device."""
+
+    @abstractmethod
+    def encode_actions(self, actions: np.ndarray) -> np.ndarray:
+        """The nearest tokens of actions: (..., C, A) in [-1, 1] -> (..., C*A) i16."""
+
+    @abstractmethod
+    def decode_tokens(self, tokens: np.ndarray) -> np.ndarray:
+        """The actions of tokens: (..., C*A) -> (..., C, A) f32 in [-1, 1]."""
+
+    @abstractmethod
+    def save(self, folder: Path) -> None:
+        """Write `config.json` and `model.safetensors` into the existing `folder`."""
+
+    def act(
+        self, observation: Observation, instructions: Sequence[str], temperature: float, noise: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Choose a chunk of actions for every query.
+
+        Each row is computed by itself, so that its result is the same bit for bit whatever else waits in the batch.
+
+        Args:
+            observation: B queries.
+            instructions: B texts.
+            temperature: the logits are divided by it; 0 takes the likeliest token, with its log-prob at temperature 1.
+            noise: (B, C*A) f64, uniform in [0, 1).
+
+        Returns:
+            tokens (B, C*A) i16, logprob (B, C*A) f32 at `temperature`, actions (B, C, A) f32.
+        """
+        tokens = np.empty((len(observation), self.spec.tokens), np.int16)
+        logprob = np.empty((len(observation), self.spec.tokens), np.float32)
+        with torch.inference_mode():
+            for i in range(len(observation)):
+                logits = self.module(**self.inputs(observation.rows(slice(i, i + 1)), instructions[i : i + 1]))
+                log_p = log_probabilities(logits, temperature)[0].cpu()
+                tokens[i] = choose(log_p.numpy(), temperature, noise[i])
+                logprob[i] = np.take_along_axis(log_p.numpy(), tokens[i].astype(np.int64)[:, None], 1)[:, 0]
+        return tokens, logprob, self.decode_tokens(tokens)
+
+    def logprob(
+        self, observation: Observation, instructions: Sequence[str], tokens: np.ndarray, temperature: float
+    ) -> tuple[Tensor, Tensor]:
+        """Log-probs of given tokens (B, C*A) and the entropies of their distributions, with gradient.
+
+        Returns:
+            logprob (B, C*A), entropy (B, C*A), in nats, at `temperature`.
+        """
+        logits = self.module(**self.inputs(observation, instructions))
+        chosen = torch.as_tensor(np.asarray(tokens, np.int64), device=logits.device)
+        return token_logprob(logits, chosen, temperature)
+
+
+def log_probabilities(logits: Tensor, temperature: float) -> Tensor:
+    """Log-softmax over the last axis of `logits / temperature` (temperature 0 counts as 1)."""
+    return torch.log_softmax(logits.float() / (temperature or 1.0), dim=-1)
+
+
+def token_logprob(logits: Tensor, tokens: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+    """Log-probs of `tokens` (..., ) i64 under `logits` (..., K), and the entropy of each distribution, both (...,)."""
+    log_p = log_probabilities(logits, temperature)
+    chosen = log_p.gather(-1, tokens.unsqueeze(-1)).squeeze(-1)
+    return chosen, -(log_p.exp() * log_p).sum(-1)
+
+
+def choose(log_p: np.ndarray, temperature: float, noise: np.ndarray) -> np.ndarray:
+    """Tokens (n,) i16 from log-probs (n, K): the inverse CDF at `noise` (n,), or the likeliest at temperature 0.
+
+    The cumulative sum is in f64 and compared with its own end, so that a token of probability 0 is never chosen.
+    """
+    if temperature == 0:
+        return log_p.argmax(-1).astype(np.int16)
+    cdf = np.exp(log_p.astype(np.float64)).cumsum(-1)
+    total = cdf[:, -1]
+    threshold = np.minimum(noise * total, np.nextafter(total, 0))
+    return (cdf <= threshold[:, None]).sum(-1).astype(np.int16)
+
+
+def load_policy(path: str | Path, device: str | torch.device = "cpu") -> Policy:
+    """The policy saved in the folder `path`.
+
+    Raises:
+        UserError: no such folder, no or a broken `config.json`, a model type that srpo does not know, missing weights.
+    """
+    from stages.policies.mini import MiniPolicy
+
+    loaders = {MiniPolicy.model_type: MiniPolicy.load}
+    config = read_config(Path(path))
+    kind = str(config.get("model_type", ""))
+    if kind not in loaders:
+        raise unknown(f"model_type in {path}/config.json", kind, loaders)
+    return loaders[kind](Path(path), torch.device(device))
+
+
+def read_config(folder: Path) -> dict:
+    """The content of `config.json` of a policy folder.
+
+    Raises:
+        UserError: the folder or the file is missing, or it is not a JSON object.
+    """
+    file = folder / "config.json"
+    if not folder.is_dir():
+        raise UserError(f"no policy folder {folder}; `srpo sft STORE --out {folder}` makes one")
+    if not file.is_file():
+        raise UserError(f"{folder} holds no config.json, so it is no policy; `srpo sft STORE --out DIR` makes one")
+    try:
+        config = json.loads(file.read_text())
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{file} is not valid JSON: {error}") from error
+    if not isinstance(config, dict):
+        raise UserError(f"{file} must hold a JSON object, not a {type(config).__name__}")
+    return config
+
+
+def weights_digest(folder: str | Path) -> str:
+    """What a policy is, as 16 hex digits: its configuration and weights, byte for byte.
+
+    Raises:
+        UserError: the folder holds no policy.
+    """
+    folder = Path(folder)
+    read_config(folder)
+    weights = sorted(folder.glob("*.safetensors"))
+    weights = [file for file in weights if not file.name.startswith("trainer")]
+    if not weights:
+        raise UserError(f"{folder} holds no *.safetensors, so the policy has no weights; make it again with `srpo sft`")
+    return digest_files([folder / "config.json", *weights])
