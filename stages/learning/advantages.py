@@ -1,0 +1,70 @@
+"""Group advantages: how much better an episode was than the others from the same initial state. Pure numpy.
+
+Shapes: N episodes. A group shares task and initial state (GRPO's samples of one prompt).
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from data.errors import UserError
+
+EQUAL = 1e-9
+"""a group whose rewards differ by no more than this has nothing to tell its episodes apart"""
+
+
+@dataclass(frozen=True)
+class AdvantageSettings:
+    """How rewards become advantages. The defaults are the paper's (arXiv 2511.15605, Eq. 6 and 9)."""
+
+    estimator: Literal["population", "sample"] = "population"
+    """population: (r-mean)/sqrt(var+eps), the paper; sample: (r-mean)/(std+eps) with n-1, siiRL and SimpleVLA-RL"""
+    eps: float = 1e-6
+    """keeps the division finite; inside the root for population, outside for sample, as in their sources"""
+    negative_scale: float = 1.0
+    """factor on negative advantages; below 1 learns less from what went worse"""
+
+    def __post_init__(self) -> None:
+        if self.eps < 0:
+            raise UserError(f"advantage setting eps must be 0 or more, not {self.eps}")
+        if self.negative_scale < 0:
+            raise UserError(f"advantage setting negative_scale must be 0 or more, not {self.negative_scale}")
+
+
+def group_advantages(
+    reward: np.ndarray, group: np.ndarray, settings: AdvantageSettings | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Advantages within groups, and which episodes have one.
+
+    Groups without variance (all equal, or a single episode) are dropped here, after the reward: a group that only
+    failed is kept as soon as its failures got different progress rewards.
+
+    Args:
+        reward: (N,) finite. group: (N,) int.
+
+    Returns:
+        advantage (N,) float64, 0 in dropped groups; kept (N,) bool.
+
+    Raises:
+        ValueError: shapes differ, or a reward is not finite.
+    """
+    settings = settings or AdvantageSettings()
+    reward, group = np.asarray(reward, dtype=np.float64), np.asarray(group)
+    if reward.ndim != 1 or group.shape != reward.shape:
+        raise ValueError(f"reward and group must both be (N,), not {reward.shape} and {group.shape}")
+    if not np.isfinite(reward).all():
+        raise ValueError(f"reward of episode {np.flatnonzero(~np.isfinite(reward))[0]} is not finite")
+    advantage, kept = np.zeros_like(reward), np.zeros(len(reward), dtype=bool)
+    for name in np.unique(group):
+        members = group == name
+        if np.ptp(reward[members]) > EQUAL:
+            advantage[members], kept[members] = _standardised(reward[members], settings), True
+    return np.where(advantage < 0, settings.negative_scale * advantage, advantage), kept
+
+
+def _standardised(reward: np.ndarray, settings: AdvantageSettings) -> np.ndarray:
+    centred = reward - reward.mean()
+    if settings.estimator == "population":
+        return centred / np.sqrt(reward.var() + settings.eps)
+    return centred / (reward.std(ddof=1) + settings.eps)

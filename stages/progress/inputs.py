@@ -1,0 +1,120 @@
+"""The checks between anyone's arrays and the reward: what is wrong, in which row.
+
+Shapes: N episodes, D dimensions.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from data.errors import UserError
+from stages.progress.settings import RewardSettings
+
+Checked = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]
+
+
+def check_inputs(
+    embedding: np.ndarray | None,
+    success: np.ndarray,
+    task: np.ndarray,
+    group: np.ndarray | None,
+    settings: RewardSettings,
+) -> Checked:
+    """The arrays as the reward needs them: (N, D) float64, (N,) bool, (N,) and (N,).
+
+    Without need of embeddings, (N, 0) stands for them.
+
+    Raises:
+        UserError: wrong shapes or kinds, or a bad row (named).
+    """
+    success = _check_success(np.asarray(success))
+    n = len(success)
+    task = _check_labels(np.asarray(task), "task", n)
+    if group is not None:
+        group = _check_labels(np.asarray(group), "group", n)
+    elif settings.scope == "group" and settings.needs_embedding:
+        raise UserError("scope=group normalises within groups: give group (N,), or use scope=task")
+    if not settings.needs_embedding:
+        return np.zeros((n, 0)), success, task, group
+    if embedding is None:
+        raise UserError("no embedding to measure distances with; give embedding (N, D), or use --preset binary")
+    rows = check_embedding(np.asarray(embedding), n)
+    if settings.distance == "cosine":
+        refuse_zero_rows(rows, "embedding is all zeros, which has no cosine")
+    return rows, success, task, group
+
+
+def check_embedding(embedding: np.ndarray, n: int, what: str = "embedding") -> np.ndarray:
+    """(n, D) embeddings as float64.
+
+    Raises:
+        UserError: another shape or kind, or a row that is NaN or infinite (named).
+    """
+    if embedding.ndim != 2 or embedding.shape[1] == 0:
+        raise UserError(f"{what} must be (N, D) with D >= 1, not {embedding.shape}")
+    if len(embedding) != n:
+        raise UserError(f"{what} has {len(embedding)} rows, success has {n}; give one row an episode")
+    if embedding.dtype.kind not in "fiu":
+        raise UserError(f"{what} must hold real numbers, not {embedding.dtype}")
+    rows = embedding.astype(np.float64)
+    _refuse_rows(~np.isfinite(rows).all(axis=1), f"{what} is NaN or infinite")
+    return rows
+
+
+def refuse_zero_rows(rows: np.ndarray, what: str) -> None:
+    """Refuse (N, D) embeddings with a row of zeros, which is what a failed encoder leaves.
+
+    Raises:
+        UserError: naming the row.
+    """
+    _refuse_rows(~rows.any(axis=1), what)
+
+
+def check_remembered(remembered: Mapping[int, np.ndarray], dimensions: int) -> dict[int, np.ndarray]:
+    """Remembered successes a task, (R, D) float64; tasks without any are left out.
+
+    Raises:
+        UserError: another D than the batch's, or a bad row.
+    """
+    checked = {}
+    for task, rows in remembered.items():
+        if len(rows) == 0:
+            continue
+        checked[task] = check_embedding(np.asarray(rows), len(rows), f"remembered embedding of task {task}")
+        if rows.shape[1] != dimensions:
+            raise UserError(
+                f"remembered embeddings of task {task} have {rows.shape[1]} dimensions, the batch's have {dimensions};"
+                " encode both with the same world model"
+            )
+    return checked
+
+
+def _check_success(success: np.ndarray) -> np.ndarray:
+    if success.ndim != 1:
+        raise UserError(f"success must be (N,), not {success.shape}")
+    if len(success) == 0:
+        raise UserError("success is empty: there is no episode to reward")
+    if success.dtype.kind not in "biuf":
+        raise UserError(f"success must hold 0 and 1, not {success.dtype}")
+    _refuse_rows(~np.isin(success, (0, 1)), "success is neither 0 nor 1")
+    return success.astype(bool)
+
+
+def _check_labels(labels: np.ndarray, name: str, n: int) -> np.ndarray:
+    if labels.shape != (n,):
+        raise UserError(f"{name} must be ({n},), one an episode, not {labels.shape}")
+    if labels.dtype.kind == "f" and not np.equal(labels, np.round(labels)).all():
+        raise UserError(f"{name} must be whole numbers or text, row {_first(labels != np.round(labels))} is not")
+    if labels.dtype.kind not in "biufUS":
+        raise UserError(f"{name} must be whole numbers or text, not {labels.dtype}")
+    return labels.astype(np.int64) if labels.dtype.kind in "biuf" else labels
+
+
+def _refuse_rows(bad: np.ndarray, what: str) -> None:
+    if bad.any():
+        others = f" (and {bad.sum() - 1} more)" if bad.sum() > 1 else ""
+        raise UserError(f"row {_first(bad)}{others}: {what}; correct or leave out the episode")
+
+
+def _first(bad: np.ndarray) -> int:
+    return int(np.flatnonzero(bad)[0])
