@@ -1,4 +1,4 @@
-"""The encode stage: what is encoded, what is left alone, and what is refused. Pictures come from a stand-in renderer."""
+"""The encode stage: what is encoded, left alone and refused. Pictures come from a stand-in renderer."""
 
 import shutil
 from pathlib import Path
@@ -181,7 +181,7 @@ def test_user_mistakes_are_refused_and_leave_the_store_as_it_was(path: Path) -> 
 def test_nothing_done_and_states_that_are_not_finite_are_refused(path: Path) -> None:
     root = zarr.open_group(path, mode="r+")
     root["step/state"][3, 2, 5] = np.nan
-    with pytest.raises(UserError, match="episode 3 .* not finite"):
+    with pytest.raises(UserError, match=r"episode 3 .* not finite"):
         encode_store(path, "pixels")
     root["episode/status"][:] = 0
     with pytest.raises(UserError, match="no finished episode"):
@@ -192,6 +192,6 @@ def test_nothing_done_and_states_that_are_not_finite_are_refused(path: Path) -> 
 def test_a_broken_embedding_names_its_episode(path: Path, monkeypatch: pytest.MonkeyPatch, value: float) -> None:
     model = load_world_model("pixels")
     monkeypatch.setattr(type(model), "encode", lambda self, frames: np.full((1, self.spec.dim), value, np.float32))
-    with pytest.raises(RuntimeError, match="episode 0 of .* NaN or zeros"):
+    with pytest.raises(RuntimeError, match=r"episode 0 of .* NaN or zeros"):
         encode_store(path, "pixels")
     assert np.isnan(embedding(path, "pixels")).all()
