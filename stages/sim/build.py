@@ -1,0 +1,113 @@
+"""Building a task once through LIBERO's own environment class: its XML, and the numbers that stepping needs.
+
+Fixtures (cabinets, stoves, racks) are placed by the environment's reset, not by the XML nor by the recorded initial
+state, with numpy's global generator; seed 0 fixes them, as LIBERO's evaluations do.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import mujoco
+import numpy as np
+
+from data.errors import UserError
+from stages.sim.controller import ARM
+from stages.sim.goals import Spec, compile_goal
+from stages.sim.lite import dress, place_bodies, reduce_xml
+from stages.sim.provider import assets_root, import_libero, quiet
+from stages.sim.tasks import Task
+
+
+@dataclass(frozen=True)
+class Built:
+    """What is cached of a task: the full XML, the reduced compiled model, and numbers.
+
+    numbers: JSON-able; `reset` (117,) the controller's reset bundle, `body_pos` (B, 3) and `body_quat` (B, 4) after the
+    reset, `site_rgba` (S, 4), `goal` the compiled predicates, `burners` [site, joint, threshold] of visible burners.
+    """
+
+    xml: str
+    lite: mujoco.MjModel
+    numbers: dict[str, Any]
+
+
+def build(task: Task) -> Built:
+    """Make the task's environment, reset it with seed 0, and take everything from it (seconds).
+
+    Raises:
+        UserError: an asset is missing, or the goal is of an unknown kind.
+    """
+    import_libero()
+    generator = np.random.get_state()  # noqa: NPY002  (LIBERO places fixtures with the global generator)
+    try:
+        with quiet():
+            env = _environment(task)
+            xml = env.env.model.get_xml()
+            full = env.sim.model._model
+            goal = compile_goal(env.env, task.name)
+            numbers = _numbers(env, full, goal)
+    finally:
+        np.random.set_state(generator)  # noqa: NPY002
+    return Built(xml, _lite(xml, full, numbers), numbers)
+
+
+def _environment(task: Task) -> Any:
+    from libero.libero.envs.env_wrapper import ControlEnv
+
+    try:
+        env = ControlEnv(bddl_file_name=str(task.bddl_file), use_camera_obs=False, has_offscreen_renderer=False)
+        env.seed(0)
+        env.reset()
+    except (FileNotFoundError, ValueError) as error:
+        if isinstance(error, FileNotFoundError) or "opening file" in str(error).lower():
+            line = " ".join(str(error).split())
+            raise UserError(f"{task.name}: an asset is missing in {assets_root()} ({line}); mend LIBERO_ASSETS") from error
+        raise
+    return env
+
+
+def _numbers(env: Any, full: mujoco.MjModel, goal: list[Spec]) -> dict[str, Any]:
+    arm = env.robots[0].controller
+    _check_layout(env, full)
+    posture = env.robots[0].init_qpos
+    parts = (arm.ee_pos, arm.ee_ori_mat, arm.J_full, arm.mass_matrix, arm.joint_pos, posture)
+    return {
+        "reset": np.concatenate([np.asarray(part, float).ravel() for part in parts]).tolist(),
+        "body_pos": full.body_pos.tolist(),
+        "body_quat": full.body_quat.tolist(),
+        "site_rgba": full.site_rgba.tolist(),
+        "goal": goal,
+        "burners": _burners(env.env),
+    }
+
+
+def _burners(env: Any) -> list[dict[str, Any]]:
+    """Sites that LIBERO shows while a stove is on."""
+    found = []
+    for state in env.tracking_object_states_change:
+        if state.has_turnon_affordance:
+            owner = env.get_object(state.object_name)
+            sites = [name for name, _ in owner.object_properties["vis_site_names"].values()]
+            threshold = min(owner.object_properties["articulation"]["default_turnon_ranges"])
+            found.append({"sites": sites, "joint": owner.joints[-1], "threshold": threshold})
+    return found
+
+
+def _check_layout(env: Any, full: mujoco.MjModel) -> None:
+    """The compiled controller relies on the arm being dofs, joints and actuators 0-6, and the fingers actuators 7-8."""
+    robot = env.robots[0]
+    chain = all(int(full.dof_parentid[i]) == i - 1 and int(full.dof_Madr[i]) == i * (i + 1) // 2 for i in range(ARM))
+    order = [list(map(int, x)) for x in (robot._ref_joint_pos_indexes, robot._ref_joint_vel_indexes)]
+    order.append(list(map(int, robot._ref_joint_actuator_indexes)))
+    fingers = list(map(int, robot._ref_joint_gripper_actuator_indexes))
+    if not chain or any(indexes != list(range(ARM)) for indexes in order) or fingers != [ARM, ARM + 1]:
+        raise RuntimeError(f"the robot is not dofs 0-6 and actuators 0-8: {order}, {fingers}")
+    if robot.controller.new_update:
+        raise RuntimeError("the controller has no cached reset pose")
+
+
+def _lite(xml: str, full: mujoco.MjModel, numbers: dict[str, Any]) -> mujoco.MjModel:
+    model = mujoco.MjModel.from_xml_string(reduce_xml(xml, full))
+    place_bodies(model, numbers)
+    dress(model)
+    return model

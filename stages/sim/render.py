@@ -1,0 +1,119 @@
+"""Drawing: one offscreen OpenGL context a process, one MuJoCo renderer a model and look, serving any number of MjData.
+
+`full` draws what LIBERO's OffScreenRenderEnv draws; `lite` drops shadows, reflections and multisampling.
+"""
+
+import os
+import sys
+from functools import cache
+from typing import Any
+
+# Mesa's software rasteriser: its helper threads cost more than they bring at these sizes. Read at the first GL call.
+os.environ.setdefault("LP_NUM_THREADS", "0")
+
+import mujoco
+import numpy as np
+
+from data.errors import UserError, unknown
+
+CAMERAS = ("agentview", "robot0_eye_in_hand")
+LOOKS = ("lite", "full")
+MAX_SIZE = 1024
+MAX_GEOM = 1000
+FULL_GROUPS, LITE_GROUPS = (1, 2), (0, 1, 2)
+
+
+@cache
+def _gl_context() -> Any:
+    """The process's OpenGL context: `MUJOCO_GL` (egl, osmesa), EGL when unset.
+
+    Raises:
+        UserError: no such library, or no device; says which Debian packages bring it.
+    """
+    kind = os.environ.get("MUJOCO_GL", "").lower() or ("egl" if sys.platform.startswith("linux") else "cgl")
+    if kind not in ("egl", "osmesa", "glfw", "cgl"):
+        raise unknown("MUJOCO_GL", kind, ("egl", "osmesa", "glfw", "cgl"))
+    try:
+        module = __import__(f"mujoco.{kind}", fromlist=["GLContext"])
+        context = module.GLContext(64, 64)
+        context.make_current()
+    except Exception as error:  # PyOpenGL raises AttributeError, ImportError, GLError... for a missing library
+        packages = {"egl": "libegl1 libgl1-mesa-dri", "osmesa": "libosmesa6"}.get(kind, "a display driver")
+        other = "; or set MUJOCO_GL=osmesa (libosmesa6)" if kind != "osmesa" else ""
+        line = " ".join(str(error).split())
+        raise UserError(f"no OpenGL through {kind} ({line}); apt-get install {packages}{other}") from error
+    return context
+
+
+def check_gl() -> str:
+    """Which OpenGL library draws.
+
+    Raises:
+        UserError: none does.
+    """
+    return type(_gl_context()).__module__
+
+
+class Renderer:
+    """Draws states of one model in one look."""
+
+    def __init__(self, model: mujoco.MjModel, look: str) -> None:
+        if look not in LOOKS:
+            raise unknown("look", look, LOOKS)
+        self._gl = _gl_context()
+        self._gl.make_current()
+        self._model = model
+        self._size = 0
+        self._context: mujoco.MjrContext | None = None
+        self._scene = mujoco.MjvScene(model, maxgeom=MAX_GEOM)
+        self._camera = mujoco.MjvCamera()
+        self._camera.type = mujoco.mjtCamera.mjCAMERA_FIXED
+        self._options = mujoco.MjvOption()
+        if look == "lite":
+            self._options.geomgroup[:] = [group in LITE_GROUPS for group in range(6)]
+            self._options.sitegroup[:] = 0
+            self._scene.flags[:] = 0
+        else:
+            self._options.geomgroup[0] = 0
+        self._pixels: dict[int, np.ndarray] = {}
+
+    def render(self, data: mujoco.MjData, camera: str, size: int) -> np.ndarray:
+        """A square image, upright for a person.
+
+        Args:
+            data: kinematics current (mj_kinematics, mj_comPos, mj_camlight).
+            camera: `agentview` or `robot0_eye_in_hand`.
+            size: pixels a side, at most 1024.
+
+        Returns:
+            (size, size, 3) u8.
+
+        Raises:
+            UserError: unknown camera, impossible size, or no OpenGL.
+        """
+        if camera not in CAMERAS:
+            raise unknown("camera", camera, CAMERAS)
+        if not 1 <= size <= MAX_SIZE:
+            raise UserError(f"image size {size} is outside 1-{MAX_SIZE}")
+        self._gl.make_current()
+        self._make_room(size)
+        self._camera.fixedcamid = self._model.camera(camera).id
+        category = mujoco.mjtCatBit.mjCAT_ALL
+        mujoco.mjv_updateScene(self._model, data, self._options, None, self._camera, category, self._scene)
+        view = mujoco.MjrRect(0, 0, size, size)
+        mujoco.mjr_render(view, self._scene, self._context)
+        pixels = np.empty((size, size, 3), np.uint8)
+        mujoco.mjr_readPixels(pixels, None, view, self._context)
+        return np.ascontiguousarray(pixels[::-1])
+
+    def _make_room(self, size: int) -> None:
+        """An offscreen buffer of at least this size; made anew only when a larger image is asked for."""
+        if self._context is not None and size <= self._size:
+            return
+        if self._context is not None:
+            self._context.free()
+        self._size = max(size, 256)
+        self._model.vis.global_.offwidth = max(self._size, int(self._model.vis.global_.offwidth))
+        self._model.vis.global_.offheight = max(self._size, int(self._model.vis.global_.offheight))
+        self._context = mujoco.MjrContext(self._model, mujoco.mjtFontScale.mjFONTSCALE_150)
+        mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self._context)

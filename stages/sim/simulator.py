@@ -1,0 +1,190 @@
+"""The fast engine: LIBERO tasks stepped exactly as robosuite 1.4.0 does, without its overhead.
+
+The state (time, qpos, qvel) is the record. Images and proprioception are views of it: computed from the state as
+stored, so that a stored row shows the same picture later. (LIBERO's observations lag by one substep of 2 ms.)
+"""
+
+from functools import cache
+from typing import Protocol
+
+import mujoco
+import numpy as np
+
+from data.errors import UserError, unknown
+from stages.sim import controller
+from stages.sim.model import TaskModel, task_model
+from stages.sim.render import LOOKS, Renderer
+from stages.sim.tasks import Task, initial_state
+
+SUBSTEPS = 25
+SETTLE_STEPS = 10
+NO_OP = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, -1.0)
+ENGINES = ("fast", "libero")
+
+
+class Engine(Protocol):
+    """What both engines do; see `Simulator` for shapes."""
+
+    task: Task
+
+    def reset(self, init: int) -> None: ...
+    def step(self, action: np.ndarray) -> bool: ...
+    def state(self) -> np.ndarray: ...
+    def set_state(self, row: np.ndarray) -> None: ...
+    def proprio(self) -> np.ndarray: ...
+    def render(self, camera: str, size: int) -> np.ndarray: ...
+
+
+class Simulator:
+    """One simulation of a task; simulators of the same task in a process share its models."""
+
+    def __init__(self, task: Task, look: str = "lite") -> None:
+        """Raises UserError: unknown look, wrong versions, missing assets."""
+        if look not in LOOKS:
+            raise unknown("look", look, LOOKS)
+        self.task = task
+        self.look = look
+        self.model: TaskModel = task_model(task)
+        self.data = mujoco.MjData(self.model.physics)
+        self._drawn = self.data
+        self._controller = self.model.controller.copy()
+        self._current = False
+        m, d = self.model, self.data
+        self._views = (
+            m.site, m.root, d.qpos, d.qvel, d.site_xpos, d.site_xmat, d.cdof, d.subtree_com, d.qM, d.qfrc_bias,
+            m.physics.actuator_ctrlrange, d.ctrl,
+        )  # fmt: skip
+
+    def reset(self, init: int) -> None:
+        """Restore recorded initial state `init` and let it settle for 10 no-op control steps (once a process)."""
+        settled = self.model.settled.get(init)
+        if settled is None:
+            settled = self.model.settled[init] = self._settle(init)
+        mujoco.mj_setState(self.model.physics, self.data, settled[0], mujoco.mjtState.mjSTATE_INTEGRATION)
+        self._controller[:] = settled[1]
+        self._current = False
+
+    def _settle(self, init: int) -> tuple[np.ndarray, np.ndarray]:
+        row = initial_state(self.task, init)
+        mujoco.mj_resetData(self.model.physics, self.data)
+        self.set_state(row)
+        mujoco.mj_forward(self.model.physics, self.data)
+        self._controller[:] = self.model.controller
+        for _ in range(SETTLE_STEPS):
+            self.step(np.array(NO_OP))
+        size = mujoco.mj_stateSize(self.model.physics, mujoco.mjtState.mjSTATE_INTEGRATION)
+        state = np.empty(size)
+        mujoco.mj_getState(self.model.physics, self.data, state, mujoco.mjtState.mjSTATE_INTEGRATION)
+        return state, self._controller.copy()
+
+    def step(self, action: np.ndarray) -> bool:
+        """One control step of 50 ms.
+
+        Args:
+            action: (7,) pose change in [-1, 1] (clipped) and gripper: -1 opens, +1 closes.
+
+        Returns:
+            Whether LIBERO's goal holds.
+
+        Raises:
+            ValueError: not seven finite numbers.
+        """
+        action = np.asarray(action, np.float64)
+        if action.shape != (7,) or not np.isfinite(action).all():
+            raise ValueError(f"an action is seven finite numbers, not {action}")
+        physics, data = self.model.physics, self.data
+        state, reset, views = self._controller, self.model.reset, self._views
+        for i in range(SUBSTEPS):
+            mujoco.mj_step1(physics, data)
+            controller.substep(state, reset, action, i == 0, *views)
+            mujoco.mj_step2(physics, data)
+        self._current = False
+        return self.model.goal(data)
+
+    def state(self) -> np.ndarray:
+        """(S,) f64: time, qpos, qvel."""
+        return np.concatenate(([self.data.time], self.data.qpos, self.data.qvel))
+
+    def set_state(self, row: np.ndarray) -> None:
+        """Show a stored state (S,) (zero padding at its end is allowed); to continue an episode, `reset` instead.
+
+        Raises:
+            UserError: the row is shorter than this task's state.
+        """
+        size, nq = self.model.state_size, int(self.model.physics.nq)
+        if len(row) < size:
+            raise UserError(f"a state of {self.task.name} has {size} numbers, not {len(row)}")
+        self.data.time = row[0]
+        self.data.qpos[:] = row[1 : 1 + nq]
+        self.data.qvel[:] = row[1 + nq : size]
+        self._current = False
+
+    def proprio(self) -> np.ndarray:
+        """(8,) f32: gripper position 3 (m), hand orientation as axis-angle 3 (rad), finger positions 2 (m)."""
+        self._refresh()
+        position = self.data.site_xpos[self.model.site]
+        turn = axis_angle(self.data.xquat[self.model.hand])
+        fingers = self.data.qpos[controller.ARM : controller.ARM + 2]
+        return np.concatenate((position, turn, fingers)).astype(np.float32)
+
+    def render(self, camera: str, size: int) -> np.ndarray:
+        """(size, size, 3) u8 of `agentview` or `robot0_eye_in_hand`, upright for a person."""
+        self._refresh()
+        data = self._drawn if self.look == "lite" else self._full_data()
+        return _renderer(self.model, self.look).render(data, camera, size)
+
+    def _refresh(self) -> None:
+        """Kinematics of the present state: after a step they are still those of the last substep's start."""
+        if not self._current:
+            _kinematics(self.model.physics, self.data)
+            self._current = True
+
+    def _full_data(self) -> mujoco.MjData:
+        """The same pose in the full model."""
+        model = self.model.full
+        data = _scratch(self.model)
+        data.qpos[:], data.qvel[:], data.time = self.data.qpos, self.data.qvel, self.data.time
+        for burner in self.model.numbers["burners"]:
+            lit = data.qpos[model.joint(burner["joint"]).qposadr[0]] >= burner["threshold"]
+            for site in burner["sites"]:
+                model.site_rgba[model.site(site).id, 3] = float(lit)
+        _kinematics(model, data)
+        return data
+
+
+@cache
+def _renderer(model: TaskModel, look: str) -> Renderer:
+    return Renderer(model.look(look), look)
+
+
+@cache
+def _scratch(model: TaskModel) -> mujoco.MjData:
+    return mujoco.MjData(model.full)
+
+
+def _kinematics(model: mujoco.MjModel, data: mujoco.MjData) -> None:
+    mujoco.mj_kinematics(model, data)
+    mujoco.mj_comPos(model, data)
+    mujoco.mj_camlight(model, data)
+
+
+def axis_angle(quat: np.ndarray) -> np.ndarray:
+    """Axis-angle (3,) of a quaternion (w, x, y, z), angle in [0, 2 pi]: robosuite's quat2axisangle, sign kept."""
+    w = float(np.clip(quat[0], -1.0, 1.0))
+    sine = np.sqrt(1.0 - w * w)
+    return np.zeros(3) if sine == 0.0 else np.asarray(quat[1:4]) * (2.0 * np.arccos(w) / sine)
+
+
+def make_simulator(task: Task, look: str = "lite", engine: str = "fast") -> Engine:
+    """The fast engine, or LIBERO's own (slow, the independent truth).
+
+    Raises:
+        UserError: unknown engine or look.
+    """
+    if engine not in ENGINES:
+        raise unknown("engine", engine, ENGINES)
+    if engine == "fast":
+        return Simulator(task, look)
+    from stages.sim.engine_libero import LiberoEngine
+
+    return LiberoEngine(task, look)
