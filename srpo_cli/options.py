@@ -1,0 +1,23 @@
+"""The options that several commands share, so that they read and behave alike everywhere."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout, all else on stderr.")]
+Assign = Annotated[
+    list[str],
+    typer.Option("--set", metavar="KEY=VALUE", help="Change one setting; may be given again.", show_default=False),
+]
+Store = Annotated[str, typer.Argument(metavar="STORE", help="A rollout store: a path or URL.", show_default=False)]
+Stores = Annotated[list[str], typer.Argument(metavar="STORE...", help="Rollout stores.", show_default=False)]
+PolicyIn = Annotated[Path, typer.Option("--policy", help="A policy folder (config.json, model.safetensors).")]
+PolicyOut = Annotated[Path, typer.Option("--out", help="Where the trained policy goes.")]
+Suite = Annotated[str, typer.Option(help="A LIBERO suite; `srpo suites` lists them.")]
+Tasks = Annotated[str, typer.Option(help="Task numbers: 0,1 or 0-4 or all.")]
+Inits = Annotated[str, typer.Option(help="Initial states: train (0-39), heldout (40-49), paper (0-49) or 0-9,12.")]
+Seed = Annotated[int, typer.Option(help="Every random choice follows from it.")]
+Workers = Annotated[int | None, typer.Option(help="Simulator processes; default: one a CPU core.", show_default=False)]
+Look = Annotated[str, typer.Option(help="lite (cheap, readable) or full (LIBERO's own pixels).")]
+Label = Annotated[str | None, typer.Option(help="Name of the result in the store; default: from the settings.")]
