@@ -1,0 +1,82 @@
+"""The slow engine: the same task through LIBERO's own OffScreenRenderEnv, as the independent truth.
+
+Nothing of ours is in its way: seed 0, reset, set_init_state, ten no-op steps, env.step. Its camera observations are
+off (images are drawn by its own renderer when asked for), which changes no state.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from data.errors import UserError, unknown
+from stages.sim.provider import import_libero, quiet
+from stages.sim.render import CAMERAS, MAX_SIZE, check_gl
+from stages.sim.simulator import NO_OP, SETTLE_STEPS, axis_angle
+from stages.sim.tasks import Task, initial_state
+
+NO_LIMIT = 1_000_000
+
+
+class LiberoEngine:
+    """As `Simulator`, for comparison: seconds to make and to reset, about 10 ms a step, always LIBERO's full look."""
+
+    def __init__(self, task: Task, look: str = "full") -> None:
+        """Raises UserError: a look other than full, wrong versions, missing assets, or no OpenGL."""
+        if look != "full":
+            raise UserError(f"the libero engine draws LIBERO's own pixels only; --look full, not {look}")
+        self.task = task
+        self._env = self._make(task)
+
+    def _make(self, task: Task) -> Any:
+        check_gl()
+        import_libero()
+        from libero.libero.envs import OffScreenRenderEnv
+
+        with quiet():
+            return OffScreenRenderEnv(bddl_file_name=str(task.bddl_file), use_camera_obs=False, horizon=NO_LIMIT)
+
+    def reset(self, init: int) -> None:
+        """LIBERO's reset with seed 0, the recorded initial state, and 10 no-op steps."""
+        generator = np.random.get_state()  # noqa: NPY002  (LIBERO places fixtures with the global generator)
+        try:
+            with quiet():
+                self._env.seed(0)
+                self._env.reset()
+        finally:
+            np.random.set_state(generator)  # noqa: NPY002
+        self._env.set_init_state(initial_state(self.task, init))
+        for _ in range(SETTLE_STEPS):
+            self.step(np.array(NO_OP))
+
+    def step(self, action: np.ndarray) -> bool:
+        """One control step of `action` (7,); whether LIBERO's goal holds."""
+        _, _, success, _ = self._env.step(np.asarray(action, np.float64))
+        return bool(success)
+
+    def state(self) -> np.ndarray:
+        """(S,) f64: time, qpos, qvel."""
+        return np.asarray(self._env.get_sim_state(), np.float64)
+
+    def set_state(self, row: np.ndarray) -> None:
+        """Show a stored state (S,), zero padding at its end allowed."""
+        size = len(self.state())
+        if len(row) < size:
+            raise UserError(f"a state of {self.task.name} has {size} numbers, not {len(row)}")
+        self._env.set_init_state(np.asarray(row[:size], np.float64))
+
+    def proprio(self) -> np.ndarray:
+        """(8,) f32 as LIBERO observes it, at the present state."""
+        self._env.sim.forward()
+        observation = self._env.env._get_observations(force_update=True)
+        quat = observation["robot0_eef_quat"][[3, 0, 1, 2]]
+        parts = (observation["robot0_eef_pos"], axis_angle(quat), observation["robot0_gripper_qpos"])
+        return np.concatenate(parts).astype(np.float32)
+
+    def render(self, camera: str, size: int) -> np.ndarray:
+        """(size, size, 3) u8 by LIBERO's renderer, upright for a person (LIBERO's observation is upside down)."""
+        if camera not in CAMERAS:
+            raise unknown("camera", camera, CAMERAS)
+        if not 1 <= size <= MAX_SIZE:
+            raise UserError(f"image size {size} is outside 1-{MAX_SIZE}")
+        self._env.sim.forward()
+        return np.ascontiguousarray(self._env.sim.render(camera_name=camera, width=size, height=size)[::-1])
