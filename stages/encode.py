@@ -132,8 +132,8 @@ def _inputs(store: RolloutStore, index: int) -> int:
 
 def _states(store: RolloutStore, index: int) -> np.ndarray:
     """(t + 1, S): the states of a finished episode."""
-    steps = int(store.group["episode/steps"][index])  # type: ignore[index, call-overload, arg-type]
-    states: np.ndarray = store.group["step/state"][index, : steps + 1]  # type: ignore[index, call-overload]
+    group: Any = store.group
+    states: np.ndarray = group["step/state"][index, : int(group["episode/steps"][index]) + 1]
     if not np.isfinite(states).all():
         raise UserError(f"episode {index} of {store.path} holds states that are not finite; collect it again")
     return states
