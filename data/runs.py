@@ -1,0 +1,156 @@
+"""The run directory: settings, one rollout store and one policy per iteration, and a line of metrics per stage.
+
+run.toml                 the resolved settings, written once, checked on resume
+demos.zarr               the demonstrations that the start was trained on
+policies/000 ... NNN     000 is the start; iteration n (from 1) reads NNN = n-1 and writes n
+rollouts/000.zarr ...    iteration n writes n-1
+eval/000.zarr ...        evaluation of policy 000 ...
+metrics.jsonl            one line per stage and iteration
+"""
+
+import json
+import os
+import shutil
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+
+from data.errors import UserError
+
+
+class Run:
+    """A run directory; opening it with other settings than it was started with is refused."""
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+
+    @classmethod
+    def start(cls, folder: str | Path, settings: Mapping[str, Mapping[str, Any]]) -> "Run":
+        """Make the run directory, or go on with one that has the same settings.
+
+        Raises:
+            UserError: the folder holds a run with other settings (told one by one), or something else.
+        """
+        run = cls(folder)
+        wanted = plain_sections(settings)
+        if run.settings_file.is_file():
+            _check_same(run.settings(), wanted, run.folder)
+            return run
+        if run.folder.exists() and (not run.folder.is_dir() or any(run.folder.iterdir())):
+            raise UserError(f"{folder} exists and is not a run of srpo; choose another folder")
+        try:
+            run.folder.mkdir(parents=True, exist_ok=True)
+            write_atomically(run.settings_file, tomli_w.dumps(wanted))
+        except OSError as error:
+            raise UserError(f"cannot write {folder} ({error.strerror}); choose a writable folder") from error
+        return run
+
+    @classmethod
+    def open(cls, folder: str | Path) -> "Run":
+        """An existing run.
+
+        Raises:
+            UserError: there is none.
+        """
+        run = cls(folder)
+        if not run.settings_file.is_file():
+            raise UserError(f"no run at {folder} (run.toml is missing); start one with `srpo loop {folder}`")
+        return run
+
+    @property
+    def settings_file(self) -> Path:
+        """run.toml"""
+        return self.folder / "run.toml"
+
+    def settings(self) -> dict[str, dict[str, Any]]:
+        """The settings it was started with, by section.
+
+        Raises:
+            UserError: run.toml is damaged.
+        """
+        try:
+            return tomllib.loads(self.settings_file.read_text())
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise UserError(f"{self.settings_file} is damaged ({error}); restore it or start another run") from error
+
+    def demos(self) -> Path:
+        """The store of demonstrations."""
+        return self.folder / "demos.zarr"
+
+    def policy(self, number: int) -> Path:
+        """Folder of a policy: 0 is the start, n the one that iteration n made."""
+        return self.folder / "policies" / f"{number:03d}"
+
+    def rollouts(self, iteration: int) -> Path:
+        """Store of iteration 1, 2, ..."""
+        return self.folder / "rollouts" / f"{iteration - 1:03d}.zarr"
+
+    def evaluation(self, number: int) -> Path:
+        """Store of the evaluation of policy `number`."""
+        return self.folder / "eval" / f"{number:03d}.zarr"
+
+    def finished(self) -> int:
+        """How many iterations are done: the last one whose policy is there."""
+        numbers = [int(p.name) for p in (self.folder / "policies").glob("[0-9]*") if p.name.isdigit()]
+        return max(numbers, default=0)
+
+    def log(self, iteration: int, stage: str, record: Mapping[str, Any]) -> None:
+        """Append a line to metrics.jsonl, unless that stage of that iteration is there already."""
+        if not any(m["iteration"] == iteration and m["stage"] == stage for m in self.metrics()):
+            line = json.dumps({"iteration": iteration, "stage": stage, **record}, default=_plain)
+            with (self.folder / "metrics.jsonl").open("a") as file:
+                file.write(line + "\n")
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """The lines of metrics.jsonl; a last line that a kill cut short is dropped from the file."""
+        path = self.folder / "metrics.jsonl"
+        if not path.is_file():
+            return []
+        text = path.read_text()
+        whole = text[: text.rfind("\n") + 1]
+        if whole != text:
+            write_atomically(path, whole)
+        return [json.loads(line) for line in whole.splitlines()]
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a text file so that a kill leaves the old one or the new one."""
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    partial.write_text(text)
+    os.replace(partial, path)
+
+
+def replace_folder(made: Path, target: Path) -> None:
+    """Put a finished folder in its place; what was there is removed. `made` must be on the same disk."""
+    if target.exists():
+        shutil.rmtree(target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    os.replace(made, target)
+
+
+def plain_sections(settings: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Settings as TOML can hold them: tuples as lists, `none` for what is unset."""
+    return {
+        section: {key: list(v) if isinstance(v, tuple) else "none" if v is None else v for key, v in values.items()}
+        for section, values in settings.items()
+    }
+
+
+def _check_same(old: Mapping[str, Any], new: Mapping[str, Any], folder: Path) -> None:
+    for section in sorted({*old, *new}):
+        before, after = old.get(section, {}), new.get(section, {})
+        for key in sorted({*before, *after}):
+            if before.get(key) != after.get(key):
+                raise UserError(
+                    f"{folder} was started with {section}.{key} = {before.get(key)!r}, now {after.get(key)!r}; "
+                    "use the same settings to go on, or another folder"
+                )
+
+
+def _plain(value: Any) -> Any:
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    return str(value)
