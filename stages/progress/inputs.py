@@ -57,7 +57,7 @@ def check_embedding(embedding: np.ndarray, n: int, what: str = "embedding") -> n
     if embedding.dtype.kind not in "fiu":
         raise UserError(f"{what} must hold real numbers, not {embedding.dtype}")
     rows = embedding.astype(np.float64)
-    _refuse_rows(~np.isfinite(rows).all(axis=1), f"{what} is NaN or infinite")
+    _refuse_rows(~np.all(np.isfinite(rows), axis=1), f"{what} is NaN or infinite")
     return rows
 
 
@@ -67,7 +67,7 @@ def refuse_zero_rows(rows: np.ndarray, what: str) -> None:
     Raises:
         UserError: naming the row.
     """
-    _refuse_rows(~rows.any(axis=1), what)
+    _refuse_rows(np.all(rows == 0, axis=1), what)
 
 
 def check_remembered(remembered: Mapping[int, np.ndarray], dimensions: int) -> dict[int, np.ndarray]:

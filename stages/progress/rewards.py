@@ -32,6 +32,8 @@ class TaskSummary:
     failures: int
     source: Source
     """where the references came from"""
+    references: int
+    """successes that the centres stand for"""
     centres: int
     clustered: int
     """how many of the centres stand for a cluster; the others are lone successes, or the mean where nothing clusters"""
@@ -170,6 +172,7 @@ def _summary(
         successes=len(won),
         failures=len(failed),
         source=source,
+        references=int((found.member >= 0).sum()) if found else 0,
         centres=len(found.centres) if found else 0,
         clustered=found.clustered if found else 0,
         unused=int((found.member < 0).sum()) if found else 0,

@@ -1,0 +1,267 @@
+"""Stage 3: a reward for every finished episode, by how near it came to the successes of its batch.
+
+Reads `encode/LABEL/embedding` and what happened to the episodes; writes, under a label,
+
+    reward/LABEL/reward        (N,) float64  1 for a success, in (0, alpha) for a failure; NaN where not finished
+    reward/LABEL/distance      (N,) float64  to the nearest centre; NaN where there is none
+    reward/LABEL/reference     (N,) int64    that centre's row in `centres`; -1 where there is none
+    reward/LABEL/is_reference  (N,) bool     a success that counts towards a centre
+    reward/LABEL/centres       (K, D) float32, centre_task (K,) int64
+
+attrs: every setting, the embedding's label, the hash of all inputs and a summary of each task; written last, so that a
+group without them is unfinished. The same works on anyone's arrays, from an `.npz` file to another.
+
+N episodes, K centres, D length of the embedding.
+"""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from data.errors import UserError, unknown
+from data.lineage import digest
+from data.store import ERROR, RolloutStore
+from stages.progress.inputs import refuse_zero_rows
+from stages.progress.npz import read_arrays, write_arrays
+from stages.progress.rewards import RewardResult, compute_rewards
+from stages.progress.settings import RewardSettings, nearest_preset
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The finished episodes of a store (n of its N), and their embedding where it is needed."""
+
+    done: np.ndarray
+    """(n,) indices in the store"""
+    success: np.ndarray
+    task: np.ndarray
+    group: np.ndarray
+    label: str | None
+    """the embedding's label"""
+    encoder: Mapping[str, Any]
+    """the embedding's attributes: world model, weights, frames, size"""
+    rows: np.ndarray | None
+    """(n, D)"""
+
+
+def reward_store(
+    path: str | Path,
+    settings: RewardSettings,
+    embedding_label: str | None = None,
+    label: str | None = None,
+    references: Sequence[str | Path] = (),
+) -> dict[str, Any]:
+    """Reward the finished episodes of a store; a second call with the same settings and inputs writes nothing.
+
+    Args:
+        embedding_label: what `encode` wrote; may be left out where there is only one.
+        label: where to write; by default the preset's name, or PRESET-xxxxxx for other settings or another embedding.
+        references: earlier stores of the same run, oldest first. A task without a success in this batch is measured
+            against the successes of the last of them that has any (all_fail=remembered).
+
+    Returns:
+        label, up_to_date, episodes, successes, failures, embedding, settings, inputs (hash) and tasks (one summary
+        each).
+
+    Raises:
+        UserError: no finished episode, one that ended in an error, a missing or broken embedding, a label that holds
+            other settings, references of another suite or world model.
+    """
+    store = RolloutStore.open(path)
+    batch = _read_batch(store, settings, embedding_label)
+    remembered = _remembered(store, batch, settings, references)
+    asked = {"settings": asdict(settings), "embedding": batch.label}
+    inputs = digest(batch.done, batch.success, batch.task, batch.group, batch.rows, [*sorted(remembered.items())])
+    label = _choose_label(store, label, settings, asked)
+    present = written_rewards(store, label)
+    up_to_date = present is not None and present["inputs"] == inputs
+    if not up_to_date:
+        result = compute_rewards(batch.rows, batch.success, batch.task, batch.group, settings, remembered)
+        present = {**asked, "inputs": inputs, **_totals(batch.success), "tasks": _summaries(store, result)}
+        _write(RolloutStore.open(path, writable=True), label, batch.done, result, present)
+    return {"label": label, "up_to_date": up_to_date, **(present or {})}
+
+
+def written_rewards(store: RolloutStore, label: str) -> dict[str, Any] | None:
+    """The attributes of a reward label; None where it is missing or was killed while being written."""
+    return _attributes(store, f"reward/{label}")
+
+
+def reward_file(path: str | Path, out: str | Path | None, settings: RewardSettings) -> dict[str, Any]:
+    """Reward anyone's arrays: `embedding` (N, D), `success` (N,), `task` (N,), optionally `group` (N,), in an `.npz`.
+
+    Writes reward, distance, reference, is_reference (N,), centres (K, D), centre_task (K,), the settings as JSON and
+    the hash of the inputs; by default beside the input, as FILE-LABEL.npz. What an earlier call wrote there is
+    replaced, anything else is not.
+
+    Returns:
+        as `reward_store`, with `out` in place of the label.
+
+    Raises:
+        UserError: a file that is missing, truncated or no `.npz`, lacks an array, or holds bad rows (named).
+    """
+    needed = ("embedding", "success", "task") if settings.needs_embedding else ("success", "task")
+    arrays = read_arrays(Path(path), needed, ("group",))
+    result = compute_rewards(arrays.get("embedding"), arrays["success"], arrays["task"], arrays.get("group"), settings)
+    inputs = digest(*(arrays[name] for name in sorted(arrays)))
+    target = Path(out) if out else Path(path).with_name(f"{Path(path).stem}-{_default_label(settings)}.npz")
+    lineage = {"settings": np.array(json.dumps(asdict(settings))), "inputs": np.array(inputs)}
+    up_to_date = write_arrays(target, _columns(result) | lineage)
+    return {
+        "out": str(target),
+        "up_to_date": up_to_date,
+        "settings": asdict(settings),
+        "inputs": inputs,
+        **_totals(arrays["success"]),
+        "tasks": [asdict(task) for task in result.tasks],
+    }
+
+
+def _read_batch(store: RolloutStore, settings: RewardSettings, asked: str | None) -> Batch:
+    broken = np.flatnonzero(store.status() == ERROR)
+    if len(broken):
+        raise UserError(
+            f"{_episodes(broken)} of {store.path} ended in an error; run the same `srpo collect` again to retry"
+        )
+    done = store.done()
+    if not len(done):
+        raise UserError(f"{store.path} has no finished episode to reward; run `srpo collect {store.path}` first")
+    label = _choose_embedding(store, asked) if settings.needs_embedding else None
+    rows = _embedding_rows(store, label, done) if label else None
+    encoder = (_attributes(store, f"encode/{label}") if label else None) or {}
+    plan = store.plan
+    return Batch(done, store.success()[done], plan.task[done], plan.group[done], label, encoder, rows)
+
+
+def _choose_embedding(store: RolloutStore, asked: str | None) -> str:
+    whole = [label for label in store.labels("encode") if _attributes(store, f"encode/{label}") is not None]
+    if not whole:
+        raise UserError(f"{store.path} has no embedding; run `srpo encode {store.path}` first, or use --preset binary")
+    if asked is None and len(whole) > 1:
+        raise UserError(f"{store.path} has several embeddings; choose one with --embedding: {', '.join(whole)}")
+    if asked is not None and asked not in whole:
+        raise unknown(f"embedding of {store.path}", asked, whole)
+    return asked or whole[0]
+
+
+def _embedding_rows(store: RolloutStore, label: str, done: np.ndarray) -> np.ndarray:
+    rows = np.asarray(store.group[f"encode/{label}/embedding"][:])[done]  # type: ignore[index]
+    missing = done[np.isnan(rows).any(axis=1)]
+    if len(missing):
+        raise UserError(
+            f"{_episodes(missing)} of {store.path} lack an embedding under '{label}'; run `srpo encode {store.path}`"
+            f" again with what made '{label}'"
+        )
+    refuse_zero_rows(rows, f"embedding '{label}' of {store.path} is all zeros, which a failed encoder leaves")
+    return rows
+
+
+def _remembered(
+    store: RolloutStore, batch: Batch, settings: RewardSettings, references: Sequence[str | Path]
+) -> dict[int, np.ndarray]:
+    """Task -> (R, D) successes of the last earlier store that has any, for tasks without a success in the batch."""
+    if settings.all_fail != "remembered" or batch.label is None:
+        return {}
+    wanted = set(np.unique(batch.task).tolist()) - set(np.unique(batch.task[batch.success]).tolist())
+    found: dict[int, np.ndarray] = {}
+    for path in reversed(references):
+        if wanted == found.keys():
+            break
+        earlier = RolloutStore.open(path)
+        _check_comparable(store, batch, earlier)
+        won = np.flatnonzero(earlier.success())
+        for task in sorted(wanted - found.keys()):
+            members = won[earlier.plan.task[won] == task]
+            if len(members):
+                found[task] = _embedding_rows(earlier, batch.label, members)
+    return found
+
+
+def _check_comparable(store: RolloutStore, batch: Batch, earlier: RolloutStore) -> None:
+    if earlier.attrs["suite"] != store.attrs["suite"]:
+        raise UserError(
+            f"{earlier.path} is of suite {earlier.attrs['suite']}, {store.path} of {store.attrs['suite']}; give"
+            " --references of the same run"
+        )
+    encoder = _attributes(earlier, f"encode/{batch.label}")
+    if encoder != batch.encoder:
+        what = "lacks embedding" if encoder is None else "was encoded with other settings under"
+        raise UserError(f"{earlier.path} {what} '{batch.label}'; encode it as {store.path} was")
+
+
+def _choose_label(store: RolloutStore, asked: str | None, settings: RewardSettings, contents: Mapping[str, Any]) -> str:
+    """The label asked for; else the settings' own, or with another hash where that holds something else."""
+    label = asked or _default_label(settings)
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", label):
+        raise UserError(f"label '{label}' is not a plain name; use letters, digits, '.', '_' and '-'")
+    present = written_rewards(store, label)
+    if present is None or all(present[key] == value for key, value in contents.items()):
+        return label
+    if asked:
+        raise UserError(f"label '{label}' of {store.path} holds other settings; choose another --label")
+    return f"{nearest_preset(settings)[0]}-{digest(contents)[:6]}"
+
+
+def _default_label(settings: RewardSettings) -> str:
+    """The preset's name, or PRESET-<6 hex digits> for settings that differ from it."""
+    name, exact = nearest_preset(settings)
+    return name if exact else f"{name}-{digest(settings)[:6]}"
+
+
+def _write(store: RolloutStore, label: str, done: np.ndarray, result: RewardResult, attrs: Mapping[str, Any]) -> None:
+    """Write a label's group; its attributes go first and come last, so that a kill in between leaves it unfinished."""
+    name = f"reward/{label}"
+    if name in store.group:
+        store.group[name].attrs.put({})
+    group = store.group.create_group(name, overwrite=True)
+    for key, values in _columns(result).items():
+        if key.startswith("centre"):
+            full = values
+        else:
+            full = np.full(len(store), _missing(values.dtype), values.dtype)
+            full[done] = values
+        if full.size:
+            group.create_array(key, data=full, chunks=full.shape, compressors=None)
+    group.update_attributes(dict(attrs))
+
+
+def _columns(result: RewardResult) -> dict[str, np.ndarray]:
+    return {
+        "reward": result.reward,
+        "distance": result.distance,
+        "reference": result.reference,
+        "is_reference": result.is_reference,
+        "centres": result.centres.astype(np.float32),
+        "centre_task": result.centre_task,
+    }
+
+
+def _missing(dtype: np.dtype[Any]) -> float | int | bool:
+    """What stands for an episode that is not finished."""
+    return {"f": np.nan, "i": -1, "b": False}[dtype.kind]
+
+
+def _summaries(store: RolloutStore, result: RewardResult) -> list[dict[str, Any]]:
+    names = {task["index"]: task["name"] for task in store.attrs["tasks"]}
+    return [{**asdict(task), "name": names.get(task.task, str(task.task))} for task in result.tasks]
+
+
+def _totals(success: np.ndarray) -> dict[str, int]:
+    won = int(np.count_nonzero(success))
+    return {"episodes": len(success), "successes": won, "failures": len(success) - won}
+
+
+def _attributes(store: RolloutStore, name: str) -> dict[str, Any] | None:
+    """A group's attributes; None where it is missing, or without any because it was killed while being made."""
+    return (dict(store.group[name].attrs) or None) if name in store.group else None
+
+
+def _episodes(indices: np.ndarray) -> str:
+    shown = ", ".join(str(i) for i in indices[:3])
+    more = f" (and {len(indices) - 3} more)" if len(indices) > 3 else ""
+    return f"episode{'s' if len(indices) > 1 else ''} {shown}{more}"
