@@ -1,0 +1,175 @@
+"""Stage 1: roll a policy out in LIBERO and record every episode.
+
+Writes a rollout store (`data.store`). Episodes come in groups that share task and initial state and differ only in
+their seed, as group-normalised policy gradients want them. What an episode does depends on the request and its seed
+alone: the same store comes out for any number of workers and after any interruption.
+
+Legend: N = tasks x groups x samples episodes.
+"""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from data.errors import UserError, unknown
+from data.rates import store_rates
+from data.store import Plan
+from stages.policies.acting import Actor, one_thread
+from stages.policies.base import load_policy, read_config, weights_digest
+from stages.sim.filling import Request, Tick, fill
+from stages.sim.pool import Pool, PoolReport
+from stages.sim.tasks import Task, select_inits, select_tasks
+
+LOOKS = ("lite", "full")
+ENGINES = ("fast", "libero")
+
+
+@dataclass(frozen=True)
+class CollectSettings:
+    """What to collect, and with how many processes."""
+
+    suite: str = "libero_object"
+    """a LIBERO suite"""
+    tasks: str = "all"
+    """task numbers: 0,1 or 0-4 or all"""
+    groups: int = 1
+    """initial states a task"""
+    samples: int = 8
+    """episodes a group"""
+    inits: str = "train"
+    """initial states to draw from: train, heldout, paper or 0-9,12"""
+    temperature: float = 1.0
+    """of the sampled tokens; 0 takes the likeliest"""
+    seed: int = 0
+    """draws the initial states and seeds the episodes"""
+    horizon: int | None = None
+    """control steps at most; none: the suite's own limit"""
+    look: str = "lite"
+    """lite or full"""
+    engine: str = "fast"
+    """fast, or libero: LIBERO's own environment, slow"""
+    keep_images: bool = True
+    """keep what the policy saw; needed by `update`"""
+    workers: int | None = None
+    """simulator processes; none: one a CPU core"""
+    slots: int = 3
+    """episodes under way in each"""
+    watchdog: float = 60.0
+    """seconds after which a silent worker counts as hung"""
+
+    def __post_init__(self) -> None:
+        for name in ("groups", "samples", "horizon", "workers", "slots", "watchdog"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise UserError(f"collect.{name} must be above 0, not {value}")
+        if not 0 <= self.temperature < float("inf"):
+            raise UserError(f"collect.temperature must be 0 or above, not {self.temperature}")
+        if self.seed < 0:
+            raise UserError(f"collect.seed must be 0 or above, not {self.seed}")
+        if self.look not in LOOKS:
+            raise unknown("look", self.look, LOOKS)
+        if self.engine not in ENGINES:
+            raise unknown("engine", self.engine, ENGINES)
+
+
+def make_plan(tasks: Sequence[Task], inits: Sequence[int], groups: int, samples: int, seed: int) -> Plan:
+    """Which episodes to run: for every task `groups` initial states, each `samples` times.
+
+    The states of a task are drawn without replacement, anew where there are fewer than `groups`, by a generator of
+    (seed, task): other tasks do not change them. An episode's seed comes from (seed, its index).
+    """
+    draws = [_draw(inits, groups, seed, task.index) for task in tasks]
+    n = len(tasks) * groups * samples
+    return Plan(
+        task=np.repeat([task.index for task in tasks], groups * samples),
+        init_state=np.repeat(np.concatenate(draws), samples),
+        group=np.repeat(np.arange(len(tasks) * groups), samples),
+        seed=episode_seeds(seed, n),
+    )
+
+
+def episode_seeds(seed: int, n: int) -> np.ndarray:
+    """(N,) int64 >= 0, the i-th a function of (seed, i) alone."""
+    words = [np.random.SeedSequence([seed, i]).generate_state(1, np.uint64)[0] >> np.uint64(1) for i in range(n)]
+    return np.array(words, np.int64)
+
+
+def collect(
+    path: str | Path,
+    policy: str | Path,
+    settings: CollectSettings,
+    pool: Pool | None = None,
+    progress: Tick | None = None,
+) -> dict[str, Any]:
+    """Collect the episodes that `settings` ask for and that the store at `path` does not hold yet.
+
+    Args:
+        path: the rollout store, made if nothing is there.
+        policy: folder of the policy.
+        settings: what to collect.
+        pool: one that lives across calls (its size wins over `settings`); none makes one and ends it.
+        progress: `progress(done, total, note)` after every episode.
+
+    Returns:
+        The rates of `data.rates.store_rates`, with collected (now), up_to_date, retries by cause, and times.
+
+    Raises:
+        UserError: settings that fit nothing, a policy that does not load, a store that holds other rollouts.
+        Exception: what an episode raised three times, or lost its worker by; the store is consistent.
+    """
+    acting = load_policy(policy)
+    tasks = select_tasks(settings.suite, settings.tasks)
+    plan = make_plan(tasks, select_inits(settings.inits), settings.groups, settings.samples, settings.seed)
+    request = Request(
+        tasks=tasks,
+        plan=plan,
+        horizon=settings.horizon or tasks[0].horizon,
+        chunk=acting.spec.chunk,
+        cameras=acting.spec.cameras,
+        look=settings.look,
+        engine=settings.engine,
+        keep_images=settings.keep_images,
+        asked={
+            "policy": {"id": str(read_config(Path(policy))["model_type"]), "weights": weights_digest(policy)},
+            "temperature": settings.temperature,
+            "seed": settings.seed,
+            "inits": settings.inits,
+            "groups": settings.groups,
+            "samples": settings.samples,
+        },
+    )
+    texts = {task.index: task.instruction for task in tasks}
+    actor = Actor(acting, [texts[int(task)] for task in plan.task], plan.seed, settings.temperature)
+    with one_thread():
+        store, report = fill(path, request, actor, pool or (lambda n: make_pool(settings, n)), progress)
+    return {**store_rates(store), **pool_summary(report)}
+
+
+def make_pool(settings: CollectSettings, episodes: int) -> Pool:
+    """A pool of the size that `settings` ask for, but not more workers than episodes."""
+    cores = len(os.sched_getaffinity(0))
+    return Pool(min(settings.workers or cores, episodes), settings.slots, settings.watchdog)
+
+
+def pool_summary(report: PoolReport) -> dict[str, Any]:
+    """What a run took, for people and `--json`."""
+    return {
+        "collected": report.episodes,
+        "up_to_date": report.episodes == 0,
+        "retries": {cause: report.retries[cause] for cause in ("crash", "hang", "exception")},
+        "seconds": report.seconds,
+        "episodes_per_second": report.episodes / report.seconds if report.seconds else 0.0,
+        "policy_seconds": report.deciding,
+        "idle_seconds": report.waiting,
+    }
+
+
+def _draw(inits: Sequence[int], groups: int, seed: int, task: int) -> np.ndarray:
+    """(groups,) initial states: whole shuffles of `inits`, one after the other."""
+    generator = np.random.default_rng([seed, task])
+    rounds = -(-groups // len(inits))
+    return np.concatenate([generator.permutation(inits) for _ in range(rounds)])[:groups]

@@ -1,0 +1,50 @@
+"""A policy that answers the queries of many episodes at once, each with its own seed and instruction.
+
+Legend: B queries, C actions a chunk, H x W pixels, P proprioception size.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+
+from data.query import Answer, Query
+from stages.policies.base import Observation, Policy
+from stages.policies.noise import query_noise
+
+
+class Actor:
+    """`data.query.Decide` of a policy.
+
+    Args:
+        policy: what decides.
+        instructions: (N,) the instruction of every episode.
+        seeds: (N,) int, the seed of every episode; with the number of the query it fixes what is sampled.
+        temperature: 0 takes the likeliest tokens.
+    """
+
+    def __init__(self, policy: Policy, instructions: Sequence[str], seeds: np.ndarray, temperature: float) -> None:
+        self._policy, self._instructions, self._seeds = policy, instructions, seeds
+        self._temperature = temperature
+
+    def __call__(self, queries: Sequence[Query]) -> list[Answer]:
+        """Answer B queries in one call of the policy; tokens and log-probs are to be recorded."""
+        spec = self._policy.spec
+        images = {name: np.stack([query.images[name] for query in queries]) for name in spec.cameras}
+        observation = Observation(images, np.stack([query.proprio for query in queries]))
+        noise = np.stack([query_noise(int(self._seeds[q.episode]), q.number, spec.tokens) for q in queries])
+        instructions = [self._instructions[query.episode] for query in queries]
+        rows = zip(*self._policy.act(observation, instructions, self._temperature, noise), strict=True)
+        return [Answer(actions, {"tokens": tokens, "logprob": logprob}) for tokens, logprob, actions in rows]
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Torch on one CPU thread, as the workers beside it have the other cores."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

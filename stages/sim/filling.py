@@ -1,0 +1,173 @@
+"""Filling a rollout store: make it or find it again, run what is missing in a pool, leave it consistent.
+
+What is asked is a `Request`; a store remembers it in its attributes. The same request goes on where an earlier run
+ended, another one is refused. N episodes.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from data.errors import UserError
+from data.query import Decide
+from data.store import ASKED, DONE, Layout, Plan, RolloutStore
+from stages.sim.messages import Finished, Job, Start
+from stages.sim.pool import Pool, PoolReport
+from stages.sim.provider import check_versions
+from stages.sim.tasks import Task, initial_state, task_names
+
+PROPRIO = 8
+Tick = Callable[[int, int, str], None]
+"""`tick(done, total, note)`: called whenever an episode is in the store."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """All that decides the content of a store."""
+
+    tasks: list[Task]
+    plan: Plan
+    horizon: int
+    """T, control steps at most"""
+    chunk: int
+    """C, actions a query"""
+    cameras: Mapping[str, int]
+    """camera -> side length: what every query shows"""
+    look: str
+    engine: str
+    keep_images: bool
+    asked: Mapping[str, Any] = field(default_factory=dict)
+    """what else counts (policy, temperature, seed, ...); stored among the attributes"""
+
+    def attrs(self) -> dict[str, Any]:
+        """The attributes of the store, as JSON reads them back."""
+        own = {
+            "suite": self.tasks[0].suite,
+            "tasks": task_names(self.tasks),
+            "look": self.look,
+            "engine": self.engine,
+            "cameras": dict(self.cameras),
+            "keep_images": self.keep_images,
+            "versions": check_versions(),
+        }
+        read: dict[str, Any] = json.loads(json.dumps({**own, **self.asked}))
+        return read
+
+    def layout(self) -> Layout:
+        """The sizes that every episode shares."""
+        return Layout(
+            horizon=self.horizon,
+            state_size=max(len(initial_state(task, 0)) for task in self.tasks),
+            chunk=self.chunk,
+            proprio=PROPRIO,
+            images=self.cameras if self.keep_images else {},
+            tokens=True,
+        )
+
+    def differences(self, store: RolloutStore) -> list[str]:
+        """What a store was asked that this request does not ask, in words."""
+        wanted = {**self.attrs(), "horizon": self.horizon, "chunk": self.chunk}
+        lines = [_difference(key, store.attrs.get(key), value) for key, value in wanted.items()]
+        different = [line for line in lines if line]
+        if not different:
+            same = all(np.array_equal(getattr(store.plan, name), getattr(self.plan, name)) for name in ASKED)
+            different = [] if same else [f"{len(store)} episodes (asked: {len(self.plan)}) or their initial states"]
+        return different
+
+
+def open_store(path: str | Path, request: Request) -> RolloutStore:
+    """The store of a request: made if nothing is there, opened if it holds the same request.
+
+    Raises:
+        UserError: it holds another request, or cannot be made.
+    """
+    if not RolloutStore.exists(path):
+        return RolloutStore.create(path, request.attrs(), request.plan, request.layout())
+    store = RolloutStore.open(path)
+    different = request.differences(store)
+    if different:
+        raise UserError(f"{path} holds other rollouts: {'; '.join(different)}; ask the same or choose another store")
+    return store
+
+
+def fill(
+    path: str | Path,
+    request: Request,
+    decide: Decide,
+    pool: Pool | Callable[[int], Pool],
+    tick: Tick | None = None,
+) -> tuple[RolloutStore, PoolReport]:
+    """Run what is missing of a request; where nothing is, no byte of the store changes.
+
+    Args:
+        path: the store, made if nothing is there.
+        request: what it is to hold.
+        decide: answers a batch of queries.
+        pool: one that lives on, or a function that makes one for a number of episodes, closed at the end.
+        tick: told of every episode.
+
+    Raises:
+        UserError: the store holds another request, or cannot be written.
+        Exception: as `Pool.run`; the store is consistent, and an episode that failed three times is marked.
+    """
+    store = open_store(path, request)
+    todo = np.flatnonzero(store.status() != DONE).tolist()
+    if not todo:
+        return store, PoolReport()
+    if isinstance(pool, Pool):
+        return store, _run(store, request, todo, decide, pool, tick)
+    with pool(len(todo)) as own:
+        return store, _run(store, request, todo, decide, own, tick)
+
+
+def _run(
+    store: RolloutStore, request: Request, todo: list[int], decide: Decide, pool: Pool, tick: Tick | None
+) -> PoolReport:
+    writable = RolloutStore.open(store.path, writable=True)
+    writable.sweep()
+    progress = _Progress(len(store), len(todo), int(store.success().sum()), tick)
+    starts = [Start(i, int(request.plan.task[i]), int(request.plan.init_state[i])) for i in todo]
+    try:
+        return pool.run(_job(store, request), starts, decide, progress.count, writable.mark_error)
+    finally:
+        writable.sweep()
+
+
+def _job(store: RolloutStore, request: Request) -> Job:
+    return Job(
+        store=store.path,
+        tasks={task.index: task for task in request.tasks},
+        horizon=request.horizon,
+        cameras=dict(request.cameras),
+        look=request.look,
+        engine=request.engine,
+        keep_images=request.keep_images,
+    )
+
+
+class _Progress:
+    """Counts finished episodes and tells how it goes."""
+
+    def __init__(self, total: int, todo: int, successes: int, tick: Tick | None) -> None:
+        self._total, self._done, self._successes, self._tick = total, total - todo, successes, tick
+
+    def count(self, finished: Finished) -> None:
+        self._done += 1
+        self._successes += finished.success
+        if self._tick:
+            self._tick(self._done, self._total, f"success {100 * self._successes / self._done:.0f} %")
+
+
+def _difference(key: str, there: Any, asked: Any) -> str:
+    if there == asked:
+        return ""
+    if isinstance(there, dict) and isinstance(asked, dict):
+        parts = [f"{key} {_difference(k, there.get(k), asked.get(k))}" for k in sorted({*there, *asked})]
+        return "; ".join(part for part in parts if not part.endswith(" "))
+    if isinstance(there, list) and isinstance(asked, list) and key == "tasks":
+        there, asked = ([task["index"] for task in tasks] for tasks in (there, asked))
+    return f"{key} {there} (asked: {asked})"

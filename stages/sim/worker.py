@@ -1,0 +1,174 @@
+"""A worker process: owns several simulators, runs their episodes a chunk of actions at a time, and writes them down.
+
+It answers to one connection. Whichever of its episodes has its next actions goes on, in the order in which the actions
+came; none waits for another. It knows no policy: actions come from the other side (`stages.sim.pool`).
+
+    in:  Job, Start, Reply                      out: Ready, Query, Finished, Failed
+Started as `python -c "from stages.sim.worker import main; main(FD, PARENT)"`, so that no `__main__` is imported twice.
+"""
+
+import faulthandler
+import os
+import pickle
+import signal
+import threading
+import time
+import traceback
+from collections import deque
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from data.query import Query
+from stages.sim.messages import Failed, Finished, Job, Ready, Reply, Start
+from stages.sim.tasks import Task
+
+if TYPE_CHECKING:
+    from data.store import Episode, RolloutStore
+    from stages.sim.simulator import Engine
+
+
+@dataclass
+class Running:
+    """An episode under way: its simulator and what it has recorded."""
+
+    start: Start
+    simulator: "Engine"
+    states: list[np.ndarray]
+    actions: list[np.ndarray] = field(default_factory=list)
+    images: dict[str, list[np.ndarray]] = field(default_factory=dict)
+    proprio: list[np.ndarray] = field(default_factory=list)
+    records: dict[str, list[np.ndarray]] = field(default_factory=dict)
+    success: bool = False
+
+    def episode(self) -> "Episode":
+        """What goes to the store."""
+        from data.store import Episode
+
+        unknown = set(self.records) - {"tokens", "logprob"}
+        if unknown:
+            raise ValueError(f"the store has no place for the recorded {', '.join(sorted(unknown))}")
+        return Episode(
+            success=self.success,
+            state=np.stack(self.states),
+            action=np.stack(self.actions),
+            images={camera: np.stack(seen) for camera, seen in self.images.items()},
+            proprio=np.stack(self.proprio),
+            **{name: np.stack(rows) for name, rows in self.records.items()},  # type: ignore[arg-type]
+        )
+
+
+class Worker:
+    """The loop of a worker process, and the simulators it keeps from one episode and job to the next."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._running: dict[int, Running] = {}
+        self._todo: deque[Start | Reply] = deque()
+        self._idle: dict[tuple[Task, str, str], list[Engine]] = {}
+        self._job: Job
+        self._store: RolloutStore
+
+    def serve(self) -> None:
+        """Work until the connection ends."""
+        self._connection.send(Ready())
+        while True:
+            while not self._todo or self._connection.poll():
+                self._receive(self._connection.recv())
+            self._advance(self._todo.popleft())
+
+    def _receive(self, message: Job | Start | Reply) -> None:
+        if isinstance(message, Job):
+            from data.store import RolloutStore
+
+            self._job, self._store = message, RolloutStore.open(message.store, writable=True)
+        else:
+            self._todo.append(message)
+
+    def _advance(self, message: Start | Reply) -> None:
+        try:
+            running = self._begin(message) if isinstance(message, Start) else self._act(message)
+            if running.success or len(running.actions) >= self._job.horizon:
+                self._finish(running)
+            else:
+                self._ask(running)
+        except (EOFError, BrokenPipeError, ConnectionError):
+            raise
+        except Exception as error:
+            self._running.pop(message.episode, None)
+            self._connection.send(Failed(message.episode, _pickled(error), traceback.format_exc()))
+
+    def _begin(self, start: Start) -> Running:
+        key = (self._job.tasks[start.task], self._job.look, self._job.engine)
+        idle = self._idle.setdefault(key, [])
+        if idle:
+            simulator = idle.pop()
+        else:
+            from stages.sim.simulator import make_simulator
+
+            simulator = make_simulator(*key)
+        simulator.reset(start.init)
+        running = Running(start, simulator, [simulator.state()])
+        self._running[start.episode] = running
+        return running
+
+    def _act(self, reply: Reply) -> Running:
+        running = self._running[reply.episode]
+        for name, row in reply.answer.record.items():
+            running.records.setdefault(name, []).append(row)
+        for action in np.asarray(reply.answer.actions, np.float32)[: self._job.horizon - len(running.actions)]:
+            running.success = bool(running.simulator.step(action))
+            running.actions.append(action)
+            running.states.append(running.simulator.state())
+            if running.success:
+                break
+        return running
+
+    def _ask(self, running: Running) -> None:
+        images = {name: running.simulator.render(name, size) for name, size in self._job.cameras.items()}
+        proprio = running.simulator.proprio()
+        query = Query(running.start.episode, len(running.proprio), images, proprio)
+        self._connection.send(query)
+        running.proprio.append(proprio)
+        if self._job.keep_images:
+            for name, image in images.items():
+                running.images.setdefault(name, []).append(image)
+
+    def _finish(self, running: Running) -> None:
+        self._store.write(running.start.episode, running.episode())
+        del self._running[running.start.episode]
+        key = (self._job.tasks[running.start.task], self._job.look, self._job.engine)
+        self._idle[key].append(running.simulator)
+        self._connection.send(Finished(running.start.episode, running.success, len(running.actions)))
+
+
+def _pickled(error: Exception) -> bytes:
+    try:
+        data = pickle.dumps(error)
+        pickle.loads(data)
+    except Exception:
+        return b""
+    return data
+
+
+def _end_with_parent(parent: int) -> None:
+    """Leave at once when the parent is gone, even from the middle of a long computation."""
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(1)
+
+
+def main(descriptor: int, parent: int) -> None:
+    """The entry of the process: `descriptor` is the connection's, `parent` the pool's process id."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    faulthandler.enable()
+    threading.Thread(target=_end_with_parent, args=(parent,), daemon=True).start()
+    connection = Connection(descriptor)
+    try:
+        Worker(connection).serve()
+    except (EOFError, BrokenPipeError, ConnectionError):
+        return
+    except Exception as error:
+        connection.send(Failed(-1, _pickled(error), traceback.format_exc()))
