@@ -9,12 +9,12 @@ from srpo_cli.console import emit, out, progress
 from srpo_cli.options import Assign, Json, Label, Store
 
 
-def encode(
+def command(
     store: Store,
     world_model: Annotated[str, typer.Option(help="efficientnet-lite0 or pixels.")] = "efficientnet-lite0",
     label: Label = None,
     assign: Assign = [],  # noqa: B006
-    as_json: Json = False,
+    json: Json = False,
 ) -> None:
     """Encode every finished episode with a world model.
 
@@ -27,7 +27,7 @@ def encode(
     settings = build(EncodeSettings, parse_assignments(assign), "encode")
     with progress("encode", "episodes") as tick:
         result = encode_store(store, world_model, label, settings, tick)
-    emit(result, as_json, _show)
+    emit(result, json, _show)
 
 
 def _show(result: Mapping[str, Any]) -> None:
