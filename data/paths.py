@@ -96,7 +96,8 @@ def pack(path: str | Path) -> Path:
     partial = target.with_name(target.name + ".partial")
     with zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as archive:
         for file in sorted(p for p in folder.rglob("*") if p.is_file()):
-            archive.write(file, file.relative_to(folder).as_posix())
+            entry = zipfile.ZipInfo(file.relative_to(folder).as_posix())  # dated 1980: equal content, equal bytes
+            archive.writestr(entry, file.read_bytes())
     os.replace(partial, target)
     graveyard = folder.with_name(folder.name + ".packed")
     os.replace(folder, graveyard)

@@ -1,0 +1,191 @@
+"""The rollout store: what is written is read back, and half of anything never counts."""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from data.errors import UserError
+from data.paths import open_root, pack
+from data.store import DONE, EMPTY, ERROR, Episode, Layout, Plan, RolloutStore
+
+LAYOUT = Layout(horizon=20, state_size=11, chunk=8, proprio=8, images={"agentview": 6}, tokens=True)
+
+
+def make(path: Path, n: int = 3) -> RolloutStore:
+    plan = Plan(task=np.arange(n), init_state=np.arange(n) + 5, group=np.zeros(n, int), seed=np.arange(n) * 7)
+    return RolloutStore.create(path, {"suite": "libero_object"}, plan, LAYOUT)
+
+
+def episode(steps: int = 13, seed: int = 0, state_size: int = 9) -> Episode:
+    rng = np.random.default_rng(seed)
+    queries = -(-steps // LAYOUT.chunk)
+    return Episode(
+        success=True,
+        state=rng.random((steps + 1, state_size)),
+        action=rng.random((steps, 7), dtype=np.float32),
+        images={"agentview": rng.integers(0, 256, (queries, 6, 6, 3), np.uint8)},
+        proprio=rng.random((queries, 8), dtype=np.float32),
+        tokens=rng.integers(0, 41, (queries, 56)).astype(np.int16),
+        logprob=rng.random((queries, 56), dtype=np.float32),
+    )
+
+
+def test_an_episode_comes_back_without_padding(tmp_path: Path) -> None:
+    written = episode()
+    make(tmp_path / "a.zarr").write(1, written)
+    store = RolloutStore.open(tmp_path / "a.zarr")
+    read = store.read(1)
+    assert read.success and read.steps == 13
+    np.testing.assert_array_equal(read.state[:, :9], written.state)
+    assert not read.state[:, 9:].any(), "padded to the widest task with zeros"
+    for name, values in written.arrays().items():
+        if name != "step/state":
+            np.testing.assert_array_equal(read.arrays()[name], values, err_msg=name)
+    assert store.status().tolist() == [EMPTY, DONE, EMPTY]
+    assert store.steps().tolist() == [0, 13, 0]
+    assert store.queries().tolist() == [0, 2, 0]
+    assert store.plan.init_state.tolist() == [5, 6, 7]
+
+
+def test_shapes_and_chunks_follow_the_schema(tmp_path: Path) -> None:
+    root = make(tmp_path / "a.zarr").group
+    expected = {
+        "step/state": ((3, 21, 11), np.float64),
+        "step/action": ((3, 20, 7), np.float32),
+        "query/image/agentview": ((3, 3, 6, 6, 3), np.uint8),
+        "query/proprio": ((3, 3, 8), np.float32),
+        "query/tokens": ((3, 3, 56), np.int16),
+        "query/logprob": ((3, 3, 56), np.float32),
+        "episode/status": ((3,), np.uint8),
+    }
+    for name, (shape, dtype) in expected.items():
+        array = root[name]
+        assert array.shape == shape
+        assert array.dtype == dtype, name
+        assert array.chunks == (1, *shape[1:]), "one episode a chunk"
+    assert root.attrs["schema"] == 1
+    assert root.attrs["horizon"] == 20
+
+
+def test_at_most_fifteen_files_an_episode(tmp_path: Path) -> None:
+    store = make(tmp_path / "a.zarr")
+    before = sum(1 for p in (tmp_path / "a.zarr").rglob("*") if p.is_file())
+    store.write(1, episode())
+    after = sum(1 for p in (tmp_path / "a.zarr").rglob("*") if p.is_file())
+    assert after - before <= 12, "leaves room for the embedding and its row"
+
+
+def test_status_is_written_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = make(tmp_path / "a.zarr")
+    monkeypatch.setattr(store, "_write_row", lambda *a: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        store.write(0, episode())
+    assert RolloutStore.open(tmp_path / "a.zarr").status()[0] == EMPTY
+
+
+def test_an_error_is_not_a_failure(tmp_path: Path) -> None:
+    store = make(tmp_path / "a.zarr")
+    store.mark_error(2)
+    assert store.status().tolist() == [EMPTY, EMPTY, ERROR]
+    assert store.done().tolist() == []
+    with pytest.raises(UserError, match="not done"):
+        store.read(2)
+
+
+@pytest.mark.parametrize("name", ["state", "action", "proprio", "logprob"])
+def test_nan_is_refused(tmp_path: Path, name: str) -> None:
+    bad = episode()
+    getattr(bad, name)[0, 0] = np.nan
+    store = make(tmp_path / "a.zarr")
+    with pytest.raises(ValueError, match="NaN"):
+        store.write(0, bad)
+    assert store.done().size == 0
+
+
+def test_an_episode_longer_than_the_horizon_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="at most"):
+        make(tmp_path / "a.zarr").write(0, episode(steps=21))
+
+
+def test_a_narrower_action_is_refused(tmp_path: Path) -> None:
+    bad = episode()
+    bad.action = bad.action[:, :6]
+    with pytest.raises(ValueError, match="step/action"):
+        make(tmp_path / "a.zarr").write(0, bad)
+
+
+def test_a_half_made_store_is_absent_and_made_again(tmp_path: Path) -> None:
+    path = tmp_path / "a.zarr"
+    open_root(path, "w-").create_array("episode/task", shape=(3,), dtype="int64")
+    assert not RolloutStore.exists(path)
+    make(path)
+    assert RolloutStore.exists(path)
+
+
+def test_packed_store_reads_the_same(tmp_path: Path) -> None:
+    path = tmp_path / "a.zarr"
+    written = episode()
+    make(path).write(1, written)
+    target = pack(path)
+    assert not path.exists()
+    assert target.name == "a.zarr.zip"
+    np.testing.assert_array_equal(RolloutStore.open(path).read(1).action, written.action)
+    with pytest.raises(UserError, match="unzip"):
+        RolloutStore.open(path, writable=True)
+
+
+def test_packing_the_same_content_gives_the_same_bytes(tmp_path: Path) -> None:
+    hashes = []
+    for name in ("one", "two"):
+        make(tmp_path / name / "a.zarr").write(1, episode())
+        hashes.append(hashlib.sha256(pack(tmp_path / name / "a.zarr").read_bytes()).hexdigest())
+    assert hashes[0] == hashes[1]
+
+
+def test_sweep_removes_only_half_written_files(tmp_path: Path) -> None:
+    store = make(tmp_path / "a.zarr")
+    store.write(0, episode())
+    leftover = tmp_path / "a.zarr" / "step" / "state" / "c" / "1" / "0.abc.partial"
+    leftover.parent.mkdir(parents=True, exist_ok=True)
+    leftover.write_bytes(b"half")
+    store.sweep()
+    assert not leftover.exists()
+    assert store.read(0).steps == 13
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda p: None, "no rollout store"),
+        (lambda p: p.mkdir(), "no rollout store"),
+        (lambda p: p.write_text("hello"), "is a file"),
+        (lambda p: open_root(p, "w-").update_attributes({"someone": "else"}), "not a whole rollout store"),
+        (lambda p: make(p).group.update_attributes({"schema": 99}), "schema 99"),
+        (lambda p: (make(p), (p / "zarr.json").write_text("{")), "damaged"),
+        (lambda p: (make(p), (p / "zarr.json").write_text("")), "damaged"),
+        (lambda p: p.with_name("a.zarr.zip").write_text("no zip"), "damaged"),
+    ],
+)
+def test_what_is_no_store_is_told_in_one_line(tmp_path: Path, spoil, message: str) -> None:
+    path = tmp_path / "a.zarr"
+    spoil(path)
+    with pytest.raises(UserError, match=message) as raised:
+        RolloutStore.open(path)
+    assert "\n" not in str(raised.value)
+
+
+def test_an_existing_folder_is_never_overwritten(tmp_path: Path) -> None:
+    path = tmp_path / "a.zarr"
+    path.mkdir()
+    (path / "precious.txt").write_text("keep me")
+    with pytest.raises(UserError, match="exists"):
+        make(path)
+    assert (path / "precious.txt").read_text() == "keep me"
+
+
+def test_memory_url(tmp_path: Path) -> None:
+    url = f"memory://{tmp_path.name}/a.zarr"
+    make(url).write(0, episode())  # type: ignore[arg-type]
+    assert RolloutStore.open(url).read(0).steps == 13
