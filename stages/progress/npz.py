@@ -21,14 +21,14 @@ def read_arrays(path: Path, needed: tuple[str, ...], optional: tuple[str, ...] =
     """
     if not path.is_file():
         raise UserError(f"no file {path}; give an .npz with arrays {', '.join(needed)}")
+    if not zipfile.is_zipfile(path):
+        raise UserError(f"{path} is not an .npz file, or is cut off; save {', '.join(needed)} with np.savez")
     try:
         with np.load(path, allow_pickle=False) as file:
-            if not isinstance(file, np.lib.npyio.NpzFile):
-                raise UserError(f"{path} holds a single array; save {', '.join(needed)} with np.savez")
             return _select(path, file, needed, optional)
     except (ValueError, EOFError, OSError, zipfile.BadZipFile, KeyError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(f"{path} is not a whole .npz file ({reason}); save it again with np.savez") from error
+        raise UserError(f"{path} is not a sound .npz file ({reason}); save it again with np.savez") from error
 
 
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> bool:
