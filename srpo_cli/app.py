@@ -31,7 +31,11 @@ def root(
     """Self-Referential Policy Optimization (arXiv 2511.15605) for robot policies in LIBERO."""
 
 
-COMMANDS: tuple[str, ...] = ()
+COMMANDS: tuple[str, ...] = (
+    "doctor",
+    "encode",
+    "reward",
+)
 """In the order of `srpo --help`; `srpo_cli/commands/NAME.py` holds its function `command`."""
 
 for name in COMMANDS:

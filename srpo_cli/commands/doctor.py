@@ -1,0 +1,40 @@
+"""`srpo doctor`: is this machine ready, and if not, what to do."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Annotated, Any
+
+import typer
+
+from data.errors import UserError
+from srpo_cli.console import emit, out
+from srpo_cli.options import Json
+
+ClearCache = Annotated[bool, typer.Option("--clear-cache", help="Remove what srpo keeps in the cache folder first.")]
+
+
+def command(clear_cache: ClearCache = False, json: Json = False) -> None:
+    """Check this machine: versions, LIBERO and its assets, rendering, GPU, disk, cache.
+
+    Its output is what to paste into a report of a problem. Ends with 2 if something has to be mended.
+
+    Example: `srpo doctor`
+    """
+    from srpo_cli import checks
+
+    if clear_cache:
+        checks.clear_cache()
+    found = checks.run_checks()
+    bad = [check for check in found if not check.ok]
+    emit({"ok": not bad, "checks": [asdict(check) for check in found]}, json, show)
+    if bad:
+        raise UserError(f"{bad[0].name}: {bad[0].found}; {bad[0].mend}")
+
+
+def show(result: Mapping[str, Any]) -> None:
+    """A line a check."""
+    for check in result["checks"]:
+        mark = "[green]ok  [/]" if check["ok"] else "[red]mend[/]"
+        out.print(f"{mark} {check['name']:<12} {check['found']}", soft_wrap=True)
+        if not check["ok"]:
+            out.print(f"     {'':<12} -> {check['mend']}", soft_wrap=True)
