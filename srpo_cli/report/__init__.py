@@ -1,0 +1,1 @@
+"""What `srpo inspect` and `srpo report` show: facts as plain dictionaries, then tables, pictures and one HTML page."""

@@ -1,0 +1,97 @@
+"""The facts of `overview` and `history` as tables on a terminal."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from srpo_cli.console import interval, out, percent, table
+from srpo_cli.report.history import value
+from srpo_cli.report.words import label_words, store_words
+
+
+def show_store(facts: Mapping[str, Any]) -> None:
+    """A store: one line of what was asked, a row a task, a row a label."""
+    out.print(f"[bold]{facts['path']}[/bold]: {store_words(facts)}")
+    rows = [_task_row(str(task["index"]), task["instruction"], task) for task in facts["tasks"]]
+    if len(rows) > 1:
+        rows.append(_task_row("all", "", facts))
+    columns = ["task", "instruction", "done", "success", "95 % interval", "steps"]
+    groups = f"{facts['groups']['mixed']} of {facts['groups']['all']} groups hold both outcomes"
+    errors = f"{facts['errors']} episodes ended in an error; " if facts["errors"] else ""
+    out.print(table("episodes", columns, rows, errors + groups))
+    labels = [[stage, *label_words(stage, label)] for stage, made in facts["labels"].items() for label in made]
+    if labels:
+        out.print(table("labels", ["stage", "label", "settings"], labels))
+
+
+def show_episode(facts: Mapping[str, Any]) -> None:
+    """An episode: what was asked, what happened, its actions, its reward under each label."""
+    asked = f"initial state {facts['init_state']}, group {facts['group']}, seed {facts['seed']}"
+    out.print(f"[bold]episode {facts['episode']}[/bold]: {facts['instruction']} ({asked})")
+    if "steps" not in facts:
+        out.print(facts["status"])
+        return
+    outcome = "success" if facts["success"] else "failure"
+    out.print(f"{outcome} after {facts['steps']} control steps ({facts['seconds']:.1f} s), {facts['queries']} queries")
+    if "logprob" in facts:
+        out.print(f"log-prob a token: mean {facts['logprob']['mean']:.3f}, lowest {facts['logprob']['min']:.3f}")
+    rows = [[name, *column.values()] for name, column in facts["actions"].items()]
+    out.print(table("actions", ["", "min", "mean", "max"], rows))
+    if facts["rewards"]:
+        rewards = [_reward_row(label, row) for label, row in facts["rewards"].items()]
+        out.print(table("rewards", ["label", "reward", "distance", "centre"], rewards))
+    if facts["encoded"]:
+        out.print(f"encoded as {', '.join(facts['encoded'])}")
+    for kind in ("image", "video"):
+        if kind in facts:
+            out.print(f"{kind}: {facts[kind]}")
+
+
+def show_run(facts: Mapping[str, Any]) -> None:
+    """A run: a row an iteration."""
+    out.print(f"[bold]{facts['path']}[/bold]: {facts['finished']} iterations finished")
+    if not facts["iterations"]:
+        out.print("no metrics yet")
+        return
+    columns = ["iteration", "success", "95 % interval", "held-out", "failure reward", "groups", "KL", "clipped"]
+    rows = [_iteration_row(row) for row in facts["iterations"]]
+    out.print(table("iterations", [*columns, "entropy", "s"], rows))
+
+
+def _task_row(number: str, instruction: str, row: Mapping[str, Any]) -> list[str]:
+    done = f"{row['done']}/{row['asked']}"
+    success = f"{row['successes']} = {percent(row['rate'])}"
+    return [number, instruction, done, success, interval(row["interval"]), f"{row['steps']:.0f}"]
+
+
+def _reward_row(label: str, row: Mapping[str, Any]) -> list[str]:
+    numbers = ["-" if row[name] is None else f"{row[name]:.3f}" for name in ("reward", "distance")]
+    centre = "is a reference" if row["is_reference"] else "-" if row["reference"] < 0 else str(row["reference"])
+    return [label, *numbers, centre]
+
+
+def _iteration_row(row: Mapping[str, Any]) -> list[str]:
+    total = sum(float(part.get("seconds") or 0) for part in row.values() if isinstance(part, Mapping))
+    bounds = value(row, "collect", "interval")
+    groups = f"{_number(row, 'update', 'groups_used', '.0f')}/{_number(row, 'update', 'groups', '.0f')}"
+    return [
+        str(row["iteration"]),
+        _rate(row, "collect"),
+        interval(bounds) if bounds else "-",
+        _rate(row, "eval"),
+        _number(row, "reward", "failure_reward_mean", ".3f"),
+        groups if "update" in row else "-",
+        _number(row, "update", "approx_kl", ".4f"),
+        _number(row, "update", "clip_fraction", ".3f"),
+        _number(row, "update", "entropy", ".3f"),
+        f"{total:.1f}",
+    ]
+
+
+def _rate(row: Mapping[str, Any], stage: str) -> str:
+    rate = value(row, stage, "success_rate")
+    return "-" if rate is None else percent(rate)
+
+
+def _number(row: Mapping[str, Any], stage: str, key: str, form: str) -> str:
+    found = value(row, stage, key)
+    return "-" if found is None else format(float(found), form)

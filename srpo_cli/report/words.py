@@ -1,0 +1,59 @@
+"""Settings in a few words, the same on the terminal and in the report."""
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def store_words(facts: Mapping[str, Any]) -> str:
+    """What a store holds in one line: suite, look, policy, temperature, seeds."""
+    policy = facts.get("policy") or {}
+    parts = [
+        f"{facts['done']} of {facts['asked']} episodes of {facts['suite']}",
+        f"{facts['look']} look",
+        f"at most {facts['horizon']} steps",
+        f"policy {policy.get('id', '?')}" if policy else "",
+        f"temperature {facts['temperature']}" if facts.get("temperature") is not None else "",
+        f"initial states {facts['inits']}" if facts.get("inits") is not None else "",
+        f"seed {facts['seed']}" if facts.get("seed") is not None else "",
+    ]
+    return ", ".join(part for part in parts if part)
+
+
+def label_words(stage: str, label: Mapping[str, Any]) -> tuple[str, str]:
+    """(label, what it was made with), shortened to what tells labels apart."""
+    if label.get("unfinished") or len(label) == 1:
+        return label["label"], "unfinished"
+    return label["label"], WORDS[stage](label)
+
+
+def encode_words(label: Mapping[str, Any]) -> str:
+    """World model, frames and size, and how many episodes have a row."""
+    made = f"{label['world_model']}, {label['frames']} frames of {label['size']} px, {label['camera']}"
+    return f"{made}, D = {label['dim']}, {label['rows']} episodes"
+
+
+def reward_words(label: Mapping[str, Any]) -> str:
+    """The preset with what differs from it, and the embedding it reads."""
+    from data.settings import build
+    from stages.progress.settings import PRESETS, RewardSettings, nearest_preset
+
+    settings = build(RewardSettings, label["settings"], "reward")
+    name, exact = nearest_preset(settings)
+    base = PRESETS[name]
+    changes = [f"{key}={value}" for key, value in label["settings"].items() if getattr(base, key) != value]
+    made = name if exact else f"{name} with {', '.join(changes)}"
+    return f"{made}; embedding {label['embedding']}" if label.get("embedding") else made
+
+
+def update_words(label: Mapping[str, Any]) -> str:
+    """The settings, flat."""
+    settings = label.get("settings") or {}
+    shown = {key: value for key, value in {**settings, **label}.items() if isinstance(value, str | int | float)}
+    return ", ".join(f"{key} {_short(value)}" for key, value in shown.items() if key != "label")
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+WORDS = {"encode": encode_words, "reward": reward_words, "update": update_words}
