@@ -1,8 +1,8 @@
 """The policy protocol: queries in, chunks of action tokens out, sampled and learned through one code path.
 
-Shapes: B queries, C actions a chunk, A = 7 action dimensions, K = bins, P proprioception values. A token is the index of
-a bin; the tokens of a query are its chunk read row by row, so token c*A + a is dimension a of action c. All tokens of a
-query are predicted at once, from independent categorical distributions (OpenVLA-OFT's parallel decoding, arXiv
+Shapes: B queries, C actions a chunk, A = 7 action dimensions, K = bins, P proprioception values. A token is the index
+of a bin; the tokens of a query are its chunk read row by row, so token c*A + a is dimension a of action c. All tokens
+of a query are predicted at once, from independent categorical distributions (OpenVLA-OFT's parallel decoding, arXiv
 2502.19645).
 """
 

@@ -18,10 +18,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F  # noqa: N812
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from data.errors import UserError
 from data.settings import build
@@ -80,7 +80,7 @@ class Tower(nn.Module):
         self.conv3 = nn.Conv2d(second, third, 3, padding=1)
         self.film2 = nn.Linear(config.language, 2 * second)
         self.film3 = nn.Linear(config.language, 2 * third)
-        self.keypoints = nn.Conv2d(third, config.keypoints, 1)
+        self.keypoints = nn.Conv2d(third, config.keypoints, 1, bias=False)
         self.down1 = nn.Conv2d(third, 32, 3, stride=2, padding=1)
         self.down2 = nn.Conv2d(32, 32, 3, stride=2, padding=1)
         self.size = 2 * config.keypoints + 32 * (side // 16) ** 2
@@ -100,6 +100,10 @@ class Tower(nn.Module):
 
 class MiniNetwork(nn.Module):
     """Towers, language, proprioception and the perceptron; see `forward`."""
+
+    mean: Tensor
+    std: Tensor
+    never: Tensor
 
     def __init__(self, config: MiniConfig) -> None:
         super().__init__()
@@ -146,7 +150,8 @@ class MiniPolicy(Policy):
         self.spec = PolicySpec(dict(config.cameras), PROPRIO, config.chunk, config.bins)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.module: MiniNetwork = MiniNetwork(config).to(memory_format=torch.channels_last)
+            self.module: MiniNetwork = MiniNetwork(config)
+        self.module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._bags: dict[str, np.ndarray] = {}
 
     def inputs(self, observation: Observation, instructions: Sequence[str]) -> dict[str, Tensor]:

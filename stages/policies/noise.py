@@ -1,4 +1,4 @@
-"""The random numbers of an episode: a pure function of its seed and the query, so that no scheduling can change them."""
+"""The random numbers of an episode: a function of its seed and the query alone, so that no scheduling changes them."""
 
 import numpy as np
 

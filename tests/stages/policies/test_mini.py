@@ -45,10 +45,13 @@ def texts(batch: int) -> list[str]:
 
 def test_shapes_and_ranges(policy: MiniPolicy):
     tokens, logprob, actions = policy.act(observe(policy, 5), texts(5), 0.6, noise_of(policy, 5))
-    assert tokens.shape == logprob.shape == (5, 56) and actions.shape == (5, 8, 7)
+    assert tokens.shape == logprob.shape == (5, 56)
+    assert actions.shape == (5, 8, 7)
     assert (tokens.dtype, logprob.dtype, actions.dtype) == (np.int16, np.float32, np.float32)
-    assert (logprob <= 0).all() and np.isfinite(logprob).all()
-    assert np.abs(actions).max() <= 1 and set(np.unique(actions[..., 6])) <= {-1.0, 1.0}
+    assert (logprob <= 0).all()
+    assert np.isfinite(logprob).all()
+    assert np.abs(actions).max() <= 1
+    assert set(np.unique(actions[..., 6])) <= {-1.0, 1.0}
 
 
 def test_size(policy: MiniPolicy):
@@ -70,7 +73,9 @@ def test_recomputed_logprob_equals_the_recorded_one(policy: MiniPolicy):
         tokens, recorded, _ = policy.act(observation, texts(12), temperature, noise)
         again, entropy = policy.logprob(observation, texts(12), tokens, temperature)
         assert np.abs(again.detach().numpy() - recorded).max() < 1e-5
-        assert again.requires_grad and entropy.shape == again.shape and entropy.min() >= 0
+        assert again.requires_grad
+        assert entropy.shape == again.shape
+        assert entropy.min() >= 0
         assert entropy.view(12, 8, 7)[..., 6].max() <= np.log(2) + 1e-6
 
 
@@ -112,7 +117,8 @@ def test_saved_and_loaded_bit_for_bit(policy: MiniPolicy, tmp_path: Path):
     for (name, a), (other, b) in zip(
         policy.module.state_dict().items(), loaded.module.state_dict().items(), strict=True
     ):
-        assert name == other and torch.equal(a, b)
+        assert name == other
+        assert torch.equal(a, b)
     again = tmp_path / "again"
     again.mkdir()
     loaded.save(again)

@@ -1,0 +1,119 @@
+"""One update's data: every policy query of the rollouts that tell something, with its advantage.
+
+Shapes: N episodes of the store, M queries kept, n = C*7 action tokens a query, C actions a chunk, P proprioception.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from data.errors import UserError, unknown
+from data.lineage import digest
+from data.store import DONE, RolloutStore
+from stages.learning.advantages import AdvantageSettings, group_advantages
+from stages.policies.base import ACTION_DIM, Observation
+
+
+@dataclass(frozen=True)
+class Batch:
+    """M queries, in the order of the store."""
+
+    observation: Observation
+    """images {camera: (M, H, W, 3) u8}, proprio (M, P) f32"""
+    instructions: list[str]
+    """M texts"""
+    tokens: np.ndarray
+    """(M, n) i16, as sampled"""
+    logprob: np.ndarray
+    """(M, n) f32, as recorded when sampled"""
+    mask: np.ndarray
+    """(M, n) bool: the token's action was executed"""
+    advantage: np.ndarray
+    """(M,) f32, the episode's"""
+    episode: np.ndarray
+    """(M,) index of the episode in the store"""
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def digest(self) -> str:
+        """16 hex digits over everything an update reads."""
+        images = [part for name in sorted(self.observation.images) for part in (name, self.observation.images[name])]
+        arrays = [self.observation.proprio, self.tokens, self.logprob, self.mask, self.advantage]
+        return digest(*images, *arrays, self.instructions)
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which episodes of a store teach something: advantage (N,) f64, kept (N,) bool, and how many groups those are."""
+
+    advantage: np.ndarray
+    kept: np.ndarray
+    groups: int
+    groups_kept: int
+
+
+def select(store: RolloutStore, reward_label: str, settings: AdvantageSettings) -> Selection:
+    """Group advantages of the store's reward.
+
+    Raises:
+        UserError: episodes not done, an unknown reward label, or a label older than the episodes it should cover.
+    """
+    missing = int((store.status() != DONE).sum())
+    if missing or not len(store):
+        raise UserError(
+            f"{missing} of {len(store)} episodes of {store.path} are not done; run the same `srpo collect` again"
+        )
+    if reward_label not in store.labels("reward"):
+        if not store.labels("reward"):
+            raise UserError(f"{store.path} has no reward yet; run `srpo reward {store.path}` first")
+        raise unknown(f"reward label of {store.path}", reward_label, store.labels("reward"))
+    reward = np.asarray(store.group[f"reward/{reward_label}/reward"][:], np.float64)  # type: ignore[index]
+    if not np.isfinite(reward).all():
+        raise UserError(
+            f"reward '{reward_label}' of {store.path} misses {int((~np.isfinite(reward)).sum())} episodes; "
+            "run `srpo encode` and `srpo reward` again"
+        )
+    advantage, kept = group_advantages(reward, store.plan.group, settings)
+    groups = len(np.unique(store.plan.group))
+    return Selection(advantage, kept, groups, len(np.unique(store.plan.group[kept])))
+
+
+def build_batch(store: RolloutStore, selection: Selection) -> Batch:
+    """Read the kept episodes; at least one must be kept.
+
+    Raises:
+        UserError: the store lacks what the policy saw or said.
+    """
+    for name in ("query/proprio", "query/tokens", "query/logprob", "query/image"):
+        if name not in store.group:
+            raise UserError(
+                f"{store.path} holds no {name}; `srpo update` needs rollouts of `srpo collect`, with images"
+            )
+    chunk = int(store.attrs["chunk"])
+    instruction = {int(task["index"]): str(task["instruction"]) for task in store.attrs["tasks"]}
+    indices = [int(i) for i in np.flatnonzero(selection.kept)]
+    episodes = [store.read(i) for i in indices]
+    queries = [len(episode.tokens) for episode in episodes]  # type: ignore[arg-type]
+    rows = np.repeat(indices, queries)
+    return Batch(
+        observation=Observation(
+            {camera: np.concatenate([e.images[camera] for e in episodes]) for camera in store.cameras()},
+            np.concatenate([e.proprio for e in episodes]),
+        ),
+        instructions=[instruction[int(store.plan.task[i])] for i in rows],
+        tokens=np.concatenate([e.tokens for e in episodes]),
+        logprob=np.concatenate([e.logprob for e in episodes]),
+        mask=np.concatenate([executed(e.steps, q, chunk) for e, q in zip(episodes, queries, strict=True)]),
+        advantage=selection.advantage[rows].astype(np.float32),
+        episode=rows,
+    )
+
+
+def executed(steps: int, queries: int, chunk: int) -> np.ndarray:
+    """Which tokens of an episode's queries were acted out: (queries, chunk*7) bool.
+
+    Action c of query k is control step k*chunk + c; it was executed if the episode had more steps than that.
+    """
+    step = np.arange(queries * chunk).reshape(queries, chunk)
+    return np.repeat(step < steps, ACTION_DIM, axis=1)

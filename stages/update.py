@@ -1,0 +1,176 @@
+"""Stage 4: a better policy from rewarded rollouts.
+
+Reads `reward/LABEL/reward` and what the policy saw and said; writes a policy folder with its optimizer state, and
+
+    update/LABEL  attrs: settings, reward label, health figures, the policy it started from and the one it made
+
+An update whose inputs (rollouts, reward, policy, optimizer state, settings) are those of the label and of the folder is
+up to date.
+"""
+
+import re
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from data.errors import UserError, unknown
+from data.lineage import digest, digest_files
+from data.store import RolloutStore
+from stages.learning.advantages import AdvantageSettings
+from stages.learning.batch import Selection, build_batch, select
+from stages.learning.threads import torch_threads
+from stages.learning.trainer import STATE_FILE, Trainer, TrainerSettings
+from stages.policies.base import Policy, load_policy, weights_digest
+from stages.policies.checkpoint import holds, read_record, write_checkpoint
+
+ALGORITHMS = ("grpo",)
+
+
+@dataclass(frozen=True)
+class UpdateSettings(TrainerSettings):
+    """All of `srpo update`: the trainer's settings, and how rewards become advantages."""
+
+    estimator: Literal["population", "sample"] = "population"
+    """group standard deviation: population (the paper) or sample (siiRL, SimpleVLA-RL)"""
+    eps: float = 1e-6
+    """keeps the division by it finite"""
+    negative_scale: float = 1.0
+    """factor on negative advantages; below 1 keeps the token distributions from flattening"""
+    seed: int = 0
+    """decides the minibatches, together with the data"""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.advantages()
+
+    def advantages(self) -> AdvantageSettings:
+        """The part about advantages."""
+        return AdvantageSettings(self.estimator, self.eps, self.negative_scale)
+
+
+def update_policy(
+    store: str | Path,
+    policy_dir: str | Path,
+    out: str | Path,
+    reward_label: str,
+    settings: UpdateSettings | None = None,
+    algorithm: str = "grpo",
+    label: str | None = None,
+    policy: Policy | None = None,
+    threads: int | None = None,
+    progress: Callable[..., None] | None = None,
+) -> dict[str, Any]:
+    """Train the policy that collected `store` on it, and save it as `out`; a second call with the same inputs does not.
+
+    Args:
+        store: rollouts, all done, with a reward.
+        policy_dir: the policy they were collected with; its optimizer state, if it has one, is continued.
+        label: where to write in the store; by default the algorithm, or ALGORITHM-xxxxxx when that holds another.
+        policy: the policy of `policy_dir`, already loaded; it ends with the weights of `out`.
+        threads: torch threads; by default one a core.
+        progress: called as `progress(done, total, note)` after every optimizer step.
+
+    Returns:
+        label, algorithm, out, weights (digest of `out`), policy (digest of `policy_dir`), reward, inputs, settings,
+        updated (false: no group had variance, `out` is a copy), episodes, episodes_kept, groups, groups_kept, queries,
+        health (see `Trainer.fit`), up_to_date; samples_per_second unless up to date.
+
+    Raises:
+        UserError: see `select`, `build_batch`, `Trainer`; a policy that did not collect the store; an `out` that holds
+            another policy; an unknown algorithm.
+    """
+    settings, policy_dir, out = settings or UpdateSettings(), Path(policy_dir), Path(out)
+    if algorithm not in ALGORITHMS:
+        raise unknown("algorithm", algorithm, ALGORITHMS)
+    opened = RolloutStore.open(store)
+    weights = _check_policy(opened, policy_dir)
+    selection = select(opened, reward_label, settings.advantages())
+    batch = build_batch(opened, selection) if selection.groups_kept else None
+    state = policy_dir / STATE_FILE
+    asked = {"algorithm": algorithm, "reward": reward_label, "policy": weights, "settings": asdict(settings)}
+    content = batch.digest() if batch else opened.success()
+    inputs = digest(asked, content, digest_files([state]) if state.is_file() else "", opened.attrs["temperature"])
+    label = _choose_label(opened, label, algorithm, asked)
+    result: dict[str, Any] = {"label": label, "out": str(out)}
+    if present := holds(out, inputs):
+        if policy is not None:
+            policy.module.load_state_dict(load_policy(out).module.state_dict())
+    else:
+        facts = {**asked, "inputs": inputs, "kind": "update", **_counts(selection, len(batch) if batch else 0)}
+        if batch is None:
+            write_checkpoint(out, lambda folder: _copy(policy_dir, folder), facts | {"updated": False, "health": {}})
+        else:
+            policy = policy or load_policy(policy_dir, "cuda" if torch.cuda.is_available() else "cpu")
+            with torch_threads(threads):
+                trainer = Trainer(policy, settings, policy_dir)
+                seed = int(digest(settings.seed, inputs), 16)
+                health = trainer.fit(batch, float(opened.attrs["temperature"]), seed, progress)
+            result["samples_per_second"] = health.pop("samples_per_second")
+            write_checkpoint(out, trainer.save, facts | {"updated": True, "health": health})
+    attrs = read_record(out) | {"checkpoint": out.name, "weights": weights_digest(out)}
+    written = _write_label(opened, label, attrs)
+    return attrs | result | {"up_to_date": present and not written}
+
+
+def _check_policy(store: RolloutStore, policy_dir: Path) -> str:
+    """The digest of the policy's weights.
+
+    Raises:
+        UserError: the store was collected with another policy, or greedily.
+    """
+    weights = weights_digest(policy_dir)
+    collected = dict(store.attrs.get("policy") or {})
+    if "weights" not in collected:
+        raise UserError(f"{store.path} holds no rollouts of a policy; an update needs a store of `srpo collect`")
+    if collected["weights"] != weights:
+        raise UserError(
+            f"{store.path} was collected with policy {collected.get('id', '')} ({collected['weights']}), "
+            f"{policy_dir} is {weights}; give the policy that collected it, or collect again"
+        )
+    if not store.attrs["temperature"] > 0:
+        raise UserError(f"{store.path} was collected greedily; an update needs rollouts with --temperature above 0")
+    return weights
+
+
+def _counts(selection: Selection, queries: int) -> dict[str, int]:
+    return {
+        "episodes": len(selection.kept),
+        "episodes_kept": int(selection.kept.sum()),
+        "groups": selection.groups,
+        "groups_kept": selection.groups_kept,
+        "queries": queries,
+    }
+
+
+def _copy(policy_dir: Path, folder: Path) -> None:
+    for file in [policy_dir / "config.json", *policy_dir.glob("*.safetensors")]:
+        shutil.copyfile(file, folder / file.name)
+
+
+def _choose_label(store: RolloutStore, asked: str | None, algorithm: str, content: dict[str, Any]) -> str:
+    """The label asked for; else ALGORITHM, or ALGORITHM-<hash of the settings> where that holds another update."""
+
+    def free(label: str) -> bool:
+        present = dict(store.group[f"update/{label}"].attrs) if label in store.labels("update") else {}
+        return not present or all(present.get(key) == value for key, value in content.items())
+
+    if asked is None:
+        return algorithm if free(algorithm) else f"{algorithm}-{digest(content)[:6]}"
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", asked):
+        raise UserError(f"label '{asked}' is not a plain name; use letters, digits, '.', '_' and '-'")
+    if not free(asked):
+        raise UserError(f"label '{asked}' of {store.path} holds another update; choose another --label")
+    return asked
+
+
+def _write_label(store: RolloutStore, label: str, attrs: dict[str, Any]) -> bool:
+    """Write `update/LABEL` unless it says that already."""
+    if label in store.labels("update") and dict(store.group[f"update/{label}"].attrs) == attrs:
+        return False
+    group = RolloutStore.open(store.path, writable=True).group
+    group.create_group(f"update/{label}", overwrite=True).update_attributes(attrs)
+    return True

@@ -1,0 +1,79 @@
+"""From a store to queries: masks, advantages, and what is refused."""
+
+import numpy as np
+import pytest
+
+from data.errors import UserError
+from data.store import RolloutStore
+from stages.learning.advantages import AdvantageSettings
+from stages.learning.batch import build_batch, executed, select
+
+
+def test_executed_tokens():
+    assert executed(8, 1, 8).all()
+    mask = executed(11, 2, 8)
+    assert mask.shape == (2, 56)
+    assert mask.sum() == 11 * 7
+    assert mask[1].reshape(8, 7).any(1).tolist() == [True, True, True] + [False] * 5
+    assert (mask[1].reshape(8, 7).any(1) == mask[1].reshape(8, 7).all(1)).all()
+
+
+def test_rows_belong_together(tiny_policy, tiny_folder, made_up_store):
+    store = RolloutStore.open(made_up_store(tiny_policy, tiny_folder))
+    selection = select(store, "binary", AdvantageSettings())
+    batch = build_batch(store, selection)
+    assert len(batch) == store.queries()[selection.kept].sum()
+    assert batch.mask.sum() == store.steps()[selection.kept].sum() * 7
+    row = 0
+    for i in np.flatnonzero(selection.kept):
+        episode = store.read(int(i))
+        for k in range(len(episode.tokens)):
+            assert batch.episode[row] == i
+            assert np.array_equal(batch.tokens[row], episode.tokens[k])
+            assert np.array_equal(batch.logprob[row], episode.logprob[k])
+            assert np.array_equal(batch.observation.proprio[row], episode.proprio[k])
+            for camera, images in episode.images.items():
+                assert np.array_equal(batch.observation.images[camera][row], images[k])
+            assert batch.advantage[row] == np.float32(selection.advantage[i])
+            assert ("milk" in batch.instructions[row]) == (store.plan.task[i] == 0)
+            row += 1
+    assert row == len(batch)
+
+
+def test_groups_without_variance_are_dropped(tiny_policy, tiny_folder, made_up_store):
+    rewards = np.array([0.0] * 4 + [1.0] * 4 + [0, 0, 1, 0] + [0.1, 0.2, 0.3, 0.1])
+    store = RolloutStore.open(made_up_store(tiny_policy, tiny_folder, rewards=rewards))
+    selection = select(store, "binary", AdvantageSettings())
+    assert (selection.groups, selection.groups_kept) == (4, 2)
+    assert selection.kept.tolist() == [False] * 8 + [True] * 8
+
+
+def test_refusals(tiny_policy, tiny_folder, made_up_store):
+    path = made_up_store(tiny_policy, tiny_folder)
+    store = RolloutStore.open(path, writable=True)
+    with pytest.raises(UserError, match="did you mean 'binary'"):
+        select(store, "binray", AdvantageSettings())
+    store.group["reward/binary/reward"][3] = np.nan
+    with pytest.raises(UserError, match="misses 1 episodes"):
+        select(store, "binary", AdvantageSettings())
+    store.mark_error(2)
+    with pytest.raises(UserError, match="1 of 16 episodes"):
+        select(store, "binary", AdvantageSettings())
+
+
+def test_digest_sees_every_part(tiny_policy, tiny_folder, made_up_store):
+    store = RolloutStore.open(made_up_store(tiny_policy, tiny_folder))
+    batch = build_batch(store, select(store, "binary", AdvantageSettings()))
+    seen = {batch.digest()}
+    assert batch.digest() in seen
+    arrays = [
+        batch.tokens,
+        batch.logprob,
+        batch.advantage,
+        batch.observation.proprio,
+        batch.observation.images["agentview"],
+    ]
+    for array in arrays:
+        array.reshape(-1)[0] += 1
+        assert batch.digest() not in seen
+        seen.add(batch.digest())

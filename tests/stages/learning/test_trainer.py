@@ -1,0 +1,181 @@
+"""One update against a slow one; micro-batches, processes, resume and refusals."""
+
+import copy
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from data.errors import UserError
+from data.store import RolloutStore
+from stages.learning.advantages import AdvantageSettings
+from stages.learning.batch import build_batch, select
+from stages.learning.trainer import STATE_FILE, Trainer, TrainerSettings
+from stages.policies.base import load_policy
+
+SETTINGS = TrainerSettings(minibatch=16, microbatch=5, lr=1e-2)
+
+
+@pytest.fixture
+def batch(tiny_policy, tiny_folder, made_up_store):
+    store = RolloutStore.open(made_up_store(tiny_policy, tiny_folder))
+    return build_batch(store, select(store, "binary", AdvantageSettings()))
+
+
+def weights_of(policy) -> list[torch.Tensor]:
+    return [p.detach().clone() for p in policy.module.parameters()]
+
+
+def slow_update(policy, batch, settings: TrainerSettings, temperature: float, seed: int) -> None:
+    """The same update, token by token, written from the formula."""
+    rng = np.random.default_rng(seed)
+    optimizer = torch.optim.AdamW(
+        policy.module.parameters(), settings.lr, (settings.beta1, settings.beta2), weight_decay=settings.weight_decay
+    )
+    for _ in range(settings.epochs):
+        order = rng.permutation(len(batch))
+        for start in range(0, len(order), settings.minibatch):
+            losses = []
+            for row in order[start : start + settings.minibatch]:
+                observation = batch.observation.rows(slice(row, row + 1))
+                logits = policy.module(**policy.inputs(observation, [batch.instructions[row]]))[0]
+                for j in np.flatnonzero(batch.mask[row]):
+                    scaled = logits[j] / temperature
+                    log_p = scaled[int(batch.tokens[row, j])] - scaled.exp().sum().log()
+                    ratio = (log_p - float(batch.logprob[row, j])).exp()
+                    a = float(batch.advantage[row])
+                    bounded = ratio.clamp(1 - settings.clip_low, 1 + settings.clip_high)
+                    losses.append(-torch.minimum(ratio * a, bounded * a))
+            optimizer.zero_grad()
+            (sum(losses) / len(losses)).backward()
+            norm = sum(float((p.grad**2).sum()) for p in policy.module.parameters()) ** 0.5
+            for p in policy.module.parameters():
+                p.grad *= min(1.0, settings.grad_norm / norm)
+            optimizer.step()
+
+
+def test_against_the_slow_update(tiny_policy, batch):
+    fast, slow = copy.deepcopy(tiny_policy), copy.deepcopy(tiny_policy)
+    settings = replace(SETTINGS, epochs=2)
+    health = Trainer(fast, settings).fit(batch, 0.8, seed=5)
+    slow_update(slow, batch, settings, 0.8, seed=5)
+    assert health["clip_fraction"] > 0
+    for before, a, b in zip(weights_of(tiny_policy), weights_of(fast), weights_of(slow), strict=True):
+        assert (a - before).abs().max() > 1e-3
+        torch.testing.assert_close(a, b, rtol=0, atol=2e-4)
+
+
+def test_the_first_ratio_is_one(tiny_policy, batch):
+    health = Trainer(tiny_policy, replace(SETTINGS, minibatch=10_000, epochs=1)).fit(batch, 0.8, seed=0)
+    assert health["first_ratio_deviation"] < 1e-4
+    assert health["approx_kl"] < 1e-8
+    assert health["clip_fraction"] == 0
+    assert 0 < health["gripper_entropy"] <= np.log(2)
+    assert health["optimizer_steps"] == 1
+
+
+@pytest.mark.parametrize("microbatch", [1, 3, 10_000])
+def test_micro_batches_change_nothing(tiny_policy, batch, microbatch):
+    one, other = copy.deepcopy(tiny_policy), copy.deepcopy(tiny_policy)
+    gradients = []
+    for policy, size in ((one, 5), (other, microbatch)):
+        trainer = Trainer(policy, replace(SETTINGS, microbatch=size))
+        trainer._gradient(batch, np.arange(13), 0.8, "")
+        gradients.append(torch.cat([p.grad.flatten() for p in policy.module.parameters()]))
+    assert (gradients[0] - gradients[1]).norm() < 1e-6 * gradients[0].norm()
+
+
+def test_masked_tokens_do_not_matter(tiny_policy, batch):
+    """Neither what was sampled after the end, nor how likely it was, changes the new weights."""
+    one, other = copy.deepcopy(tiny_policy), copy.deepcopy(tiny_policy)
+    Trainer(one, SETTINGS).fit(batch, 0.8, seed=1)
+    assert (~batch.mask).any()
+    tokens = np.where(batch.mask, batch.tokens, 0).astype(np.int16)
+    changed = replace(batch, tokens=tokens, logprob=np.where(batch.mask, batch.logprob, -3).astype(np.float32))
+    Trainer(other, SETTINGS).fit(changed, 0.8, seed=1)
+    assert all(torch.equal(a, b) for a, b in zip(weights_of(one), weights_of(other), strict=True))
+
+
+def test_two_updates_in_one_go_equal_one_reload_and_another(tiny_policy, batch, tmp_path: Path):
+    straight = copy.deepcopy(tiny_policy)
+    settings = replace(SETTINGS, max_logprob_gap=1e9)
+    trainer = Trainer(straight, settings)
+    trainer.fit(batch, 0.8, seed=1)
+    trainer.save(tmp_path)
+    trainer.fit(batch, 0.8, seed=2)
+    assert (tmp_path / STATE_FILE).is_file()
+    reloaded = load_policy(tmp_path)
+    Trainer(reloaded, settings, tmp_path).fit(batch, 0.8, seed=2)
+    assert all(torch.equal(a, b) for a, b in zip(weights_of(straight), weights_of(reloaded), strict=True))
+    forgetful = load_policy(tmp_path)
+    Trainer(forgetful, settings).fit(batch, 0.8, seed=2)
+    assert not all(torch.equal(a, b) for a, b in zip(weights_of(straight), weights_of(forgetful), strict=True))
+
+
+def test_another_policy_is_refused_before_the_first_step(tiny_policy, batch):
+    with torch.no_grad():
+        tiny_policy.module.head.bias += torch.linspace(0, 0.1, len(tiny_policy.module.head.bias))
+    before = weights_of(tiny_policy)
+    with pytest.raises(UserError, match="collected with another policy"):
+        Trainer(tiny_policy, SETTINGS).fit(batch, 0.8, seed=0)
+    assert all(torch.equal(a, b) for a, b in zip(before, weights_of(tiny_policy), strict=True))
+
+
+def test_a_loss_that_is_not_finite_names_the_minibatch(tiny_policy, batch):
+    with pytest.raises(UserError, match=r"minibatch 2 of \d+ in epoch 1"):
+        Trainer(tiny_policy, replace(SETTINGS, lr=1e30)).fit(batch, 0.8, seed=0)
+
+
+def test_foreign_optimizer_state(tiny_policy, batch, tmp_path: Path):
+    trainer = Trainer(copy.deepcopy(tiny_policy), SETTINGS)
+    trainer.fit(batch, 0.8, seed=0)
+    trainer.save(tmp_path)
+    other = type(tiny_policy)(replace(tiny_policy.config, hidden=20))
+    with pytest.raises(UserError, match="belongs to another network"):
+        Trainer(other, SETTINGS, tmp_path)
+
+
+def test_settings_are_checked():
+    for wrong in ({"epochs": 0}, {"lr": 0.0}, {"beta2": 1.0}, {"clip_low": 1.0}, {"dual_clip": 1.0}):
+        with pytest.raises(UserError, match=next(iter(wrong))):
+            TrainerSettings(**wrong)
+
+
+SCRIPT = """
+import sys, torch
+from pathlib import Path
+from data.store import RolloutStore
+from stages.learning.advantages import AdvantageSettings
+from stages.learning.batch import build_batch, select
+from stages.learning.trainer import Trainer, TrainerSettings
+from stages.policies.base import load_policy
+torch.set_num_threads(1)
+store = RolloutStore.open(sys.argv[1])
+batch = build_batch(store, select(store, "binary", AdvantageSettings()))
+trainer = Trainer(load_policy(sys.argv[2]), TrainerSettings(minibatch=15, microbatch=4, lr=1e-3))
+health = trainer.fit(batch, 0.8, seed=4)
+if trainer.accelerator.is_main_process:
+    Path(sys.argv[3]).mkdir()
+    trainer.save(Path(sys.argv[3]))
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_equal_one(tiny_policy, tiny_folder, made_up_store, tmp_path: Path):
+    store = made_up_store(tiny_policy, tiny_folder)
+    script = tmp_path / "train.py"
+    script.write_text(SCRIPT)
+    root = Path(__file__).parents[3]
+    environment = os.environ | {"PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--mixed_precision"]
+    for command, out in (([sys.executable], "one"), ([*launch, "no", "--main_process_port", "0"], "two")):
+        arguments = [str(script), str(store), str(tiny_folder), str(tmp_path / out)]
+        subprocess.run([*command, *arguments], check=True, env=environment, timeout=120, cwd=tmp_path)
+    one, two = (load_policy(tmp_path / name) for name in ("one", "two"))
+    for a, b in zip(weights_of(one), weights_of(two), strict=True):
+        assert (a - b).norm() <= 1e-5 * a.norm() + 1e-7

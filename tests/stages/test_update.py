@@ -1,0 +1,136 @@
+"""The update stage: its files, what it refuses, and that a second call changes nothing."""
+
+import hashlib
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from data.errors import UserError
+from data.settings import override
+from data.store import RolloutStore
+from stages.learning.trainer import Trainer
+from stages.policies.base import load_policy, weights_digest
+from stages.update import UpdateSettings, update_policy
+
+SETTINGS = UpdateSettings(minibatch=16, lr=1e-3)
+
+
+def content(folder: Path) -> dict[str, tuple[str, int]]:
+    files = sorted(p for p in folder.rglob("*") if p.is_file())
+    return {str(p): (hashlib.sha256(p.read_bytes()).hexdigest(), p.stat().st_mtime_ns) for p in files}
+
+
+@pytest.fixture
+def store(tiny_policy, tiny_folder, made_up_store) -> Path:
+    return made_up_store(tiny_policy, tiny_folder)
+
+
+def test_makes_a_policy_and_a_label(store, tiny_folder, tmp_path):
+    result = update_policy(store, tiny_folder, tmp_path / "001", "binary", SETTINGS, threads=1)
+    assert result["updated"]
+    assert not result["up_to_date"]
+    assert result["weights"] == weights_digest(tmp_path / "001") != weights_digest(tiny_folder)
+    assert result["samples_per_second"] > 0
+    assert sorted(p.name for p in (tmp_path / "001").iterdir()) == [
+        "config.json",
+        "model.safetensors",
+        "srpo.json",
+        "trainer.safetensors",
+    ]
+    attrs = dict(RolloutStore.open(store).group["update/grpo"].attrs)
+    assert attrs["checkpoint"] == "001"
+    assert attrs["settings"]["lr"] == 1e-3
+    assert attrs["health"]["approx_kl"] >= 0
+    assert not {"out", "samples_per_second"} & set(attrs)
+    record = json.loads((tmp_path / "001" / "srpo.json").read_text())
+    assert record["policy"] == weights_digest(tiny_folder)
+
+
+def test_twice_changes_no_byte(store, tiny_folder, tmp_path, monkeypatch):
+    first = update_policy(store, tiny_folder, tmp_path / "001", "binary", SETTINGS, threads=1)
+    before = content(tmp_path)
+    monkeypatch.setattr(Trainer, "fit", lambda *_: pytest.fail("trained again"))
+    second = update_policy(store, tiny_folder, tmp_path / "001", "binary", SETTINGS, threads=1)
+    assert second["up_to_date"]
+    assert second["health"] == first["health"]
+    assert content(tmp_path) == before
+
+
+def test_other_settings_write_beside(store, tiny_folder, tmp_path):
+    update_policy(store, tiny_folder, tmp_path / "a", "binary", SETTINGS, threads=1)
+    other = replace(SETTINGS, lr=2e-3)
+    with pytest.raises(UserError, match="other inputs or settings"):
+        update_policy(store, tiny_folder, tmp_path / "a", "binary", other, threads=1)
+    result = update_policy(store, tiny_folder, tmp_path / "b", "binary", other, threads=1)
+    labels = RolloutStore.open(store).labels("update")
+    assert labels == ["grpo", result["label"]]
+    with pytest.raises(UserError, match="holds another update"):
+        update_policy(store, tiny_folder, tmp_path / "c", "binary", replace(other, epochs=1), label="grpo", threads=1)
+
+
+def test_killed_between_policy_and_label(store, tiny_folder, tmp_path, monkeypatch):
+    with monkeypatch.context() as broken:
+        broken.setattr("stages.update._write_label", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            update_policy(store, tiny_folder, tmp_path / "001", "binary", SETTINGS, threads=1)
+    weights = weights_digest(tmp_path / "001")
+    result = update_policy(store, tiny_folder, tmp_path / "001", "binary", SETTINGS, threads=1)
+    assert result["weights"] == weights
+    assert dict(RolloutStore.open(store).group["update/grpo"].attrs)["weights"] == weights
+
+
+def test_a_loaded_policy_ends_with_the_saved_weights(store, tiny_folder, tmp_path):
+    first, second = load_policy(tiny_folder), load_policy(tiny_folder)
+    update_policy(store, tiny_folder, tmp_path / "001", "binary", SETTINGS, policy=first, threads=1)
+    update_policy(store, tiny_folder, tmp_path / "001", "binary", SETTINGS, policy=second, threads=1)
+    update_policy(store, tiny_folder, tmp_path / "again", "binary", SETTINGS, threads=1)
+    saved = load_policy(tmp_path / "001").module.state_dict()
+    for policy in (first, second, load_policy(tmp_path / "again")):
+        assert all(torch.equal(policy.module.state_dict()[name], tensor) for name, tensor in saved.items())
+
+
+def test_nothing_to_learn_copies_the_policy(tiny_policy, tiny_folder, made_up_store, tmp_path):
+    store = made_up_store(tiny_policy, tiny_folder, rewards=np.zeros(16))
+    result = update_policy(store, tiny_folder, tmp_path / "001", "binary", SETTINGS, threads=1)
+    assert not result["updated"]
+    assert result["groups_kept"] == 0
+    assert result["weights"] == weights_digest(tiny_folder)
+    assert update_policy(store, tiny_folder, tmp_path / "001", "binary", SETTINGS, threads=1)["up_to_date"]
+
+
+def test_a_chain_of_updates_continues_the_optimizer(tiny_policy, tiny_folder, made_up_store, tmp_path):
+    store = made_up_store(tiny_policy, tiny_folder)
+    update_policy(store, tiny_folder, tmp_path / "001", "binary", SETTINGS, threads=1)
+    policy = load_policy(tmp_path / "001")
+    second = made_up_store(policy, tmp_path / "001", name="second.zarr")
+    update_policy(second, tmp_path / "001", tmp_path / "002", "binary", SETTINGS, threads=1)
+    (tmp_path / "001" / "trainer.safetensors").unlink()
+    result = update_policy(second, tmp_path / "001", tmp_path / "fresh", "binary", SETTINGS, label="fresh", threads=1)
+    assert result["weights"] != weights_digest(tmp_path / "002")
+
+
+def test_refusals(store, tiny_folder, tmp_path, tiny_policy, made_up_store):
+    def refused(message: str, store=store, policy=tiny_folder, out="x", label="binary", **more):
+        before = content(Path(store))
+        with pytest.raises(UserError, match=message):
+            update_policy(store, policy, tmp_path / out, label, more.pop("settings", SETTINGS), **more)
+        assert content(Path(store)) == before
+        assert not (tmp_path / "x").exists()
+
+    other = tmp_path / "other"
+    other.mkdir()
+    type(tiny_policy)(tiny_policy.config, seed=8).save(other)
+    refused("was collected with policy tiny", policy=other)
+    refused("no policy folder", policy=tmp_path / "none")
+    refused("did you mean 'binary'", label="binery")
+    refused("did you mean 'grpo'", algorithm="grop")
+    refused("other inputs or settings", out="other")
+    greedy = made_up_store(tiny_policy, tiny_folder, name="greedy.zarr", temperature=0.0)
+    refused("collected greedily", store=greedy)
+    for assignment in ("estimator=samples", "epochz=3", "minibatch=0", "negative_scale=-1"):
+        with pytest.raises(UserError, match=assignment.split("=")[0][:5]):
+            override(SETTINGS, [assignment], "update")
