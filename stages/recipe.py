@@ -1,0 +1,139 @@
+"""A recipe: the settings of every stage of a run, from a preset and what the user changed.
+
+A preset is a TOML file with one section a stage. `[task]` holds what several stages share (suite, tasks, look, horizon,
+seed) and goes to each of them that has such a setting; a stage's own section wins.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from data.errors import UserError, unknown
+from data.settings import build, load_preset, parse_assignments
+from stages.collect import CollectSettings
+from stages.demo import DemoSettings
+from stages.encode import EncodeSettings
+from stages.evaluate import EvalSettings
+from stages.progress.settings import RewardSettings, reward_settings
+from stages.sft import SftSettings
+from stages.update import UpdateSettings
+
+
+@dataclass(frozen=True)
+class EncodeRecipe(EncodeSettings):
+    """The encode stage of a run."""
+
+    world_model: str = "efficientnet-lite0"
+    """a world model's name"""
+
+
+@dataclass(frozen=True)
+class EvalRecipe(EvalSettings):
+    """The evaluations of a run."""
+
+    every: int = 5
+    """iterations between two evaluations; the start and the last policy are evaluated too; 0: never"""
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """What becomes of the files of a run."""
+
+    keep_images: int = 3
+    """iterations whose images are kept; older ones are rendered anew from the states when someone looks"""
+    keep_policies: int = 10
+    """of the older policies every tenth, say, is kept; the last two always are"""
+    pack_after: int = 20
+    """iterations after which a store becomes one zip file; 0: never"""
+
+    def __post_init__(self) -> None:
+        if self.keep_images < 1 or self.keep_policies < 1 or self.pack_after < 0:
+            raise UserError("run.keep_images and run.keep_policies must be 1 or more, run.pack_after 0 or more")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All settings of a run."""
+
+    demo: DemoSettings
+    sft: SftSettings
+    collect: CollectSettings
+    encode: EncodeRecipe
+    reward: RewardSettings
+    update: UpdateSettings
+    eval: EvalRecipe
+    run: RunSettings
+    reward_preset: str = "paper"
+
+    def sections(self) -> dict[str, dict[str, Any]]:
+        """Every setting by section, resolved, as run.toml keeps it."""
+        parts = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "reward_preset"}
+        sections = {name: asdict(part) for name, part in parts.items()}
+        sections["reward"]["preset"] = self.reward_preset
+        for section in sections.values():
+            for key in NOT_CONTENT & set(section):
+                del section[key]
+        return sections
+
+
+NOT_CONTENT = {"workers", "slots", "watchdog"}
+"""Settings that change how fast a run goes, not what comes out: free to change when it goes on."""
+
+SECTIONS: dict[str, type[Any]] = {
+    "demo": DemoSettings,
+    "sft": SftSettings,
+    "collect": CollectSettings,
+    "encode": EncodeRecipe,
+    "reward": RewardSettings,
+    "update": UpdateSettings,
+    "eval": EvalRecipe,
+    "run": RunSettings,
+}
+SHARED = ("suite", "tasks", "look", "horizon", "seed", "workers")
+
+
+def load_recipe(preset: str, assignments: Sequence[str] = ()) -> Recipe:
+    """The recipe of a preset, changed by `SECTION.KEY=VALUE` texts (`--set`).
+
+    Raises:
+        UserError: an unknown preset, section or setting (with the nearest name), or an impossible value.
+    """
+    sections = {name: dict(values) for name, values in load_preset(preset).items()}
+    for path, value in parse_assignments(assignments).items():
+        section, dot, key = path.partition(".")
+        if not dot:
+            raise UserError(f"--set {path}: say which section, {_where(path)}")
+        sections.setdefault(section, {})[key] = value
+    return make_recipe(sections)
+
+
+def make_recipe(sections: Mapping[str, Mapping[str, Any]]) -> Recipe:
+    """Build and check all settings.
+
+    Raises:
+        UserError: as `load_recipe`.
+    """
+    for name in sections:
+        if name not in (*SECTIONS, "task"):
+            raise unknown("section", name, (*SECTIONS, "task"))
+    shared = dict(sections.get("task", {}))
+    for key in shared:
+        if key not in SHARED:
+            raise unknown("setting of task", key, SHARED)
+    reward = dict(sections.get("reward", {}))
+    preset = str(reward.pop("preset", "paper"))
+    parts: dict[str, Any] = {"reward": reward_settings(preset, reward)}
+    for name, cls in SECTIONS.items():
+        if name != "reward":
+            known = {f.name for f in fields(cls)}
+            given = {key: value for key, value in shared.items() if key in known}
+            parts[name] = build(cls, given | dict(sections.get(name, {})), name)
+    return Recipe(**parts, reward_preset=preset)
+
+
+def _where(key: str) -> str:
+    """Where a setting without its section might belong: the help in an error."""
+    homes = [name for name, cls in SECTIONS.items() if any(f.name == key for f in fields(cls))]
+    homes += ["task"] if key in SHARED else []
+    known = [f"{name}.{f.name}" for name, cls in SECTIONS.items() for f in fields(cls)]
+    return " or ".join(f"{home}.{key}" for home in homes) if homes else str(unknown("setting", key, known))
