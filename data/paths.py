@@ -1,6 +1,7 @@
 """Opening Zarr groups at a folder, a URL (fsspec) or a packed `.zip`, and packing them."""
 
 import os
+import shutil
 import zipfile
 from pathlib import Path
 from typing import Any, Literal
@@ -83,6 +84,12 @@ def sweep_partial(path: str | Path) -> None:
             leftover.unlink(missing_ok=True)
 
 
+def remove_tree(path: str | Path, name: str) -> None:
+    """Remove the folder `name` inside a local store, also what an interrupted removal left of it."""
+    if not is_url(path):
+        shutil.rmtree(Path(path) / name, ignore_errors=True)
+
+
 def pack(path: str | Path) -> Path:
     """Replace a store's folder by one `.zip` (stored, not compressed again); opens under the old name.
 
@@ -101,7 +108,5 @@ def pack(path: str | Path) -> Path:
     os.replace(partial, target)
     graveyard = folder.with_name(folder.name + ".packed")
     os.replace(folder, graveyard)
-    for file in sorted(graveyard.rglob("*"), reverse=True):
-        file.rmdir() if file.is_dir() else file.unlink()
-    graveyard.rmdir()
+    shutil.rmtree(graveyard)
     return target

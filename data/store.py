@@ -24,7 +24,7 @@ import zarr
 from zarr.codecs import BloscCodec
 
 from data.errors import UserError
-from data.paths import open_root, sweep_partial
+from data.paths import open_root, remove_tree, sweep_partial
 
 SCHEMA = 1
 EMPTY, DONE, ERROR = 0, 1, 2
@@ -237,6 +237,12 @@ class RolloutStore:
             logprob=self._optional("query/logprob", index, q),
             label=self._optional("step/label", index, t),
         )
+
+    def drop_images(self) -> None:
+        """Forget what the policy saw; the states remain, and pictures are rendered from them when someone looks."""
+        if "query/image" in self.group:
+            del self.group["query/image"]
+        remove_tree(self.path, "query/image")
 
     def cameras(self) -> list[str]:
         """The cameras whose images are kept."""

@@ -189,3 +189,15 @@ def test_memory_url(tmp_path: Path) -> None:
     url = f"memory://{tmp_path.name}/a.zarr"
     make(url).write(0, episode())  # type: ignore[arg-type]
     assert RolloutStore.open(url).read(0).steps == 13
+
+
+def test_dropped_images_are_gone_not_black(tmp_path: Path) -> None:
+    store = make(tmp_path / "a.zarr")
+    store.write(0, episode())
+    store.drop_images()
+    store.drop_images()
+    assert not (tmp_path / "a.zarr" / "query" / "image").exists()
+    again = RolloutStore.open(tmp_path / "a.zarr")
+    assert again.cameras() == []
+    assert again.read(0).images == {}
+    assert again.read(0).tokens is not None
