@@ -36,8 +36,8 @@ def command(
 ) -> None:
     """Reward every episode: 1 for a success, up to alpha for a failure that came near one.
 
-    FILE.npz holds embedding (N, D), success (N,) and task (N,). Settings (--set): distance, centre, radius, spread,
-    gap, eps, min_samples, noise, normalise, ddof, scope, slope, alpha, all_fail.
+    FILE.npz holds embedding (N, D), success (N,) and task (N,). Settings (--set): distance, centre, radius, gap,
+    eps, min_samples, noise, normalise, ddof, scope, slope, alpha, all_fail.
     Example: `srpo reward runs/a/rollouts/000.zarr --preset paper --set alpha=0.5 --set noise=keep`
     """
     from data.settings import parse_assignments

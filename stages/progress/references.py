@@ -3,8 +3,7 @@
 Standardise, cluster (DBSCAN, the paper's Eq. 3), one centre a cluster; where nothing clusters, one centre of all.
 The paper gives no radius. A fixed one in standardised space depends on the number of dimensions: n points of D
 dimensions have a root mean square distance of sqrt(2nD/(n-1)), 53 and more at D = 1408, so that a radius of 0.5 finds
-identical twins and nothing else. Here it is a share of that distance (`spread_radius`), so that it means the same in
-any number of dimensions, or read from the data's own gaps (`gap_radius`).
+identical twins and nothing else. `gap_radius` reads it from the gaps in the data instead.
 
 Shapes: n successes, K centres, D dimensions.
 """
@@ -47,7 +46,7 @@ def find_references(successes: np.ndarray, settings: RewardSettings) -> Referenc
     if settings.centre == "each":
         return References(successes, np.arange(n), clustered=0, fallback=False, radius=None)
     distance = pairwise(standardise(successes))
-    radius = find_radius(distance, settings)
+    radius = settings.eps if settings.radius == "fixed" else gap_radius(distance, settings)
     member = np.full(n, NOISE) if radius is None else dbscan(distance, radius, settings.min_samples)
     clustered = int(member.max()) + 1
     if clustered == 0:
@@ -70,34 +69,20 @@ def standardise(rows: np.ndarray) -> np.ndarray:
     return (rows - mean) / np.where(constant, 1.0, np.sqrt(variance))
 
 
-def find_radius(distance: np.ndarray, settings: RewardSettings) -> float | None:
-    """DBSCAN's radius for (n, n) distances between standardised successes; None: nothing to cluster."""
-    if settings.radius == "fixed":
-        return settings.eps
-    if len(distance) < 2:
-        return None
-    return spread_radius(distance, settings.spread) if settings.radius == "spread" else gap_radius(distance, settings)
-
-
-def spread_radius(distance: np.ndarray, share: float) -> float:
-    """`share` of the root mean square of the (n, n) distances, n >= 2, the diagonal left out."""
-    n = len(distance)
-    return share * float(np.sqrt(np.square(distance).sum() / (n * (n - 1))))
-
-
 def gap_radius(distance: np.ndarray, settings: RewardSettings) -> float | None:
-    """A radius from the data: the middle of the widest gap among the single-linkage merge heights.
+    """A radius from the data: the middle of the widest gap among the distances at which clusters merge.
 
-    The edges h_1 <= ... <= h_(n-1) of the minimum spanning tree are the distances at which clusters merge. Of the cuts
+    The edges h_1 <= ... <= h_(n-1) of the minimum spanning tree are those distances (single linkage). Of the cuts
     between h_i and h_(i+1) that leave more than half of the successes in clusters, the one with the largest ratio
     h_(i+1)/h_i counts, if that ratio is at least `settings.gap`. A single cloud has no such gap, whatever its
-    dimension; a few near-identical successes among many are not a reason to leave out the many.
+    dimension; a few near-identical successes among many are no reason to leave out the many. Without a gap, `eps` it
+    is, which finds close pairs in a few dimensions; unless it would find identical successes only.
 
     Args:
         distance: (n, n) between standardised successes.
 
     Returns:
-        (h_i + h_(i+1)) / 2, or None where there is no such gap.
+        (h_i + h_(i+1)) / 2, or eps, or None where there is nothing to cluster.
     """
     ends, heights = _spanning_tree(distance)
     floor = TWINS * distance.max()
@@ -105,7 +90,9 @@ def gap_radius(distance: np.ndarray, settings: RewardSettings) -> float | None:
     for i in range(len(heights) - 1):
         ratio = heights[i + 1] / max(heights[i], floor) if floor > 0 else 0.0
         if ratio >= best and _in_clusters(ends[: i + 1], len(distance), settings.min_samples) > len(distance) / 2:
-            best, radius = ratio, (heights[i] + heights[i + 1]) / 2
+            best, radius = ratio, float(heights[i] + heights[i + 1]) / 2
+    if radius is None and ((heights > floor) & (heights <= settings.eps)).any():
+        return settings.eps
     return radius
 
 

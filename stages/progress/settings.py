@@ -16,14 +16,12 @@ class RewardSettings:
     """from a failure to a centre, on the raw embeddings: ||h-c||, ||h-c||^2 or 1-cos(h, c)"""
     centre: Literal["mean", "medoid", "each"] = "mean"
     """what stands for a cluster: its mean, its most central member, or every success for itself (no clustering)"""
-    radius: Literal["spread", "gap", "fixed"] = "spread"
-    """DBSCAN's radius: `spread` x the typical distance of two successes, the widest gap in the data, or `eps`"""
-    spread: float = 0.18
-    """radius=spread: the radius as a share of the root mean square distance; about 0.5 in 4 dimensions, 9.5 in 1408"""
-    gap: float = 2.0
-    """radius=gap: how many times wider than the clusters the gaps between them must be"""
+    radius: Literal["gap", "fixed"] = "gap"
+    """DBSCAN's radius: read from the data (see `references.gap_radius`), or `eps`"""
+    gap: float = 3.0
+    """radius=gap: how many times farther apart clusters must be than their members"""
     eps: float = 0.5
-    """radius=fixed: the radius, in standard deviations of the successes"""
+    """a fixed radius, in standard deviations of the successes; radius=gap falls back on it where there is no gap"""
     min_samples: int = 2
     """DBSCAN: successes within the radius, itself included, that make a success a core point"""
     noise: Literal["drop", "keep"] = "drop"
@@ -43,7 +41,6 @@ class RewardSettings:
 
     def __post_init__(self) -> None:
         checks = {
-            "spread must be above 0": self.spread > 0,
             "eps must be above 0": self.eps > 0,
             "gap must be at least 1": self.gap >= 1,
             "min_samples must be at least 1": self.min_samples >= 1,
