@@ -61,7 +61,7 @@ def _environment(task: Task) -> Any:
     except (FileNotFoundError, ValueError) as error:
         if isinstance(error, FileNotFoundError) or "opening file" in str(error).lower():
             line = " ".join(str(error).split())
-            raise UserError(f"{task.name}: an asset is missing in {assets_root()} ({line}); mend LIBERO_ASSETS") from error
+            raise UserError(f"{task.name}: {assets_root()} lacks an asset ({line}); mend LIBERO_ASSETS") from error
         raise
     return env
 

@@ -21,7 +21,7 @@ use_cache_folders()
 
 import numba  # noqa: E402  (reads NUMBA_CACHE_DIR when imported)
 
-numba.config.CACHE_DIR = os.environ["NUMBA_CACHE_DIR"]
+numba.config.CACHE_DIR = os.environ["NUMBA_CACHE_DIR"]  # type: ignore[attr-defined]
 
 ARM = 7
 GOAL_POS, GOAL_ORI, GRIP, STALE, STATE = 0, 3, 12, 14, 15
@@ -44,7 +44,7 @@ def initial_state(reset: np.ndarray) -> np.ndarray:
 
 
 @numba.njit(cache=True)
-def _cholesky(a, n):
+def _cholesky(a: np.ndarray, n: int) -> None:
     """In place: the lower triangle of `a` (n, n) becomes its Cholesky factor."""
     for j in range(n):
         for k in range(j):
@@ -57,7 +57,7 @@ def _cholesky(a, n):
 
 
 @numba.njit(cache=True)
-def _solve(factor, x, n):
+def _solve(factor: np.ndarray, x: np.ndarray, n: int) -> None:
     """In place: x (n,) becomes A^-1 x, for A = factor factor^T."""
     for i in range(n):
         for k in range(i):
@@ -70,25 +70,35 @@ def _solve(factor, x, n):
 
 
 @numba.njit(cache=True)
-def _rotation(v):
-    """The rotation matrix (3, 3) of an axis-angle vector (3,), Rodrigues' formula."""
+def _rotation(v: np.ndarray) -> np.ndarray:
+    """The rotation matrix (3, 3) of an axis-angle vector (3,), through a quaternion in single precision.
+
+    transform_utils.py's axisangle2quat is exact, its quat2mat rounds to f32: 1e-8 that contacts would blow up.
+    """
     angle = math.sqrt(v[0] * v[0] + v[1] * v[1] + v[2] * v[2])
-    r = np.eye(3)
-    if angle == 0.0:
-        return r
-    x, y, z = v[0] / angle, v[1] / angle, v[2] / angle
-    s, c = math.sin(angle), 1.0 - math.cos(angle)
-    r[0, 0] -= c * (y * y + z * z)
-    r[1, 1] -= c * (x * x + z * z)
-    r[2, 2] -= c * (x * x + y * y)
-    r[0, 1], r[1, 0] = c * x * y - s * z, c * x * y + s * z
-    r[0, 2], r[2, 0] = c * x * z + s * y, c * x * z - s * y
-    r[1, 2], r[2, 1] = c * y * z - s * x, c * y * z + s * x
+    q = np.empty(4, np.float32)
+    q[0] = math.cos(angle / 2.0)
+    for i in range(3):
+        q[1 + i] = v[i] / angle * math.sin(angle / 2.0)
+    scale = math.sqrt(2.0 / np.dot(q, q))
+    p = np.empty((4, 4), np.float32)
+    for i in range(4):
+        q[i] = q[i] * scale
+    for i in range(4):
+        for j in range(4):
+            p[i, j] = q[i] * q[j]
+    r = np.empty((3, 3))
+    r[0, 0] = 1.0 - p[2, 2] - p[3, 3]
+    r[1, 1] = 1.0 - p[1, 1] - p[3, 3]
+    r[2, 2] = 1.0 - p[1, 1] - p[2, 2]
+    r[0, 1], r[1, 0] = p[1, 2] - p[3, 0], p[1, 2] + p[3, 0]
+    r[0, 2], r[2, 0] = p[1, 3] + p[2, 0], p[1, 3] - p[2, 0]
+    r[1, 2], r[2, 1] = p[2, 3] - p[1, 0], p[2, 3] + p[1, 0]
     return r
 
 
 @numba.njit(cache=True)
-def _set_goal(state, action, position, orientation):
+def _set_goal(state: np.ndarray, action: np.ndarray, position: np.ndarray, orientation: np.ndarray) -> None:
     """The goal of a control step: the pose moved by the clipped, scaled action (7,) (osc.py set_goal)."""
     turn = np.empty(3)
     for i in range(3):
@@ -106,7 +116,9 @@ def _set_goal(state, action, position, orientation):
 
 
 @numba.njit(cache=True)
-def _wrench(state, position, orientation, J, qd):
+def _wrench(
+    state: np.ndarray, position: np.ndarray, orientation: np.ndarray, J: np.ndarray, qd: np.ndarray
+) -> np.ndarray:
     """Desired acceleration (6,): PD on the position error and on 0.5 sum of R_c x Rgoal_c (orientation_error)."""
     f = np.empty(6)
     e = np.zeros(6)
@@ -127,7 +139,9 @@ def _wrench(state, position, orientation, J, qd):
 
 
 @numba.njit(cache=True)
-def _torques(J, M, f, q, qd, rest, bias):
+def _torques(
+    J: np.ndarray, M: np.ndarray, f: np.ndarray, q: np.ndarray, qd: np.ndarray, rest: np.ndarray, bias: np.ndarray
+) -> np.ndarray:
     """J^T [Lp F; Lo T] + gravity + N^T M (10 (q0 - q) - 2 sqrt(10) qd), with N = I - M^-1 J^T L J.
 
     Lp, Lo, L are the inverses of the position block, the orientation block, and all of J M^-1 J^T.
@@ -163,7 +177,7 @@ def _torques(J, M, f, q, qd, rest, bias):
 
 
 @numba.njit(cache=True)
-def _jacobian(cdof, arm_point):
+def _jacobian(cdof: np.ndarray, arm_point: np.ndarray) -> np.ndarray:
     """Site Jacobian (6, 7) of the arm dofs from MuJoCo's `cdof` (rotation 3, translation 3 about the root's com)."""
     J = np.empty((6, ARM))
     p = arm_point
@@ -177,7 +191,7 @@ def _jacobian(cdof, arm_point):
 
 
 @numba.njit(cache=True)
-def _mass(qM):
+def _mass(qM: np.ndarray) -> np.ndarray:
     """Joint-space inertia (7, 7) of the arm: MuJoCo stores row i as M[i, i], M[i, i-1], ... M[i, 0]."""
     M = np.empty((ARM, ARM))
     start = 0
@@ -190,7 +204,24 @@ def _mass(qM):
 
 
 @numba.njit(cache=True)
-def substep(state, reset, action, first, site, root, qpos, qvel, site_xpos, site_xmat, cdof, com, qM, bias, span, ctrl):
+def substep(
+    state: np.ndarray,
+    reset: np.ndarray,
+    action: np.ndarray,
+    first: bool,
+    site: int,
+    root: int,
+    qpos: np.ndarray,
+    qvel: np.ndarray,
+    site_xpos: np.ndarray,
+    site_xmat: np.ndarray,
+    cdof: np.ndarray,
+    com: np.ndarray,
+    qM: np.ndarray,
+    bias: np.ndarray,
+    span: np.ndarray,
+    ctrl: np.ndarray,
+) -> None:
     """Write the controls of one substep, between mj_step1 and mj_step2.
 
     Args:

@@ -4,13 +4,14 @@ Nothing of ours is in its way: seed 0, reset, set_init_state, ten no-op steps, e
 off (images are drawn by its own renderer when asked for), which changes no state.
 """
 
+import atexit
 from typing import Any
 
 import numpy as np
 
 from data.errors import UserError, unknown
 from stages.sim.provider import import_libero, quiet
-from stages.sim.render import CAMERAS, MAX_SIZE, check_gl
+from stages.sim.render import CAMERAS, MAX_SIZE, check_gl, release_gl
 from stages.sim.simulator import NO_OP, SETTLE_STEPS, axis_angle
 from stages.sim.tasks import Task, initial_state
 
@@ -26,6 +27,8 @@ class LiberoEngine:
             raise UserError(f"the libero engine draws LIBERO's own pixels only; --look full, not {look}")
         self.task = task
         self._env = self._make(task)
+        atexit.register(release_gl)  # robosuite ends the display at exit: ours must go first, so be registered later
+        atexit.register(self.close)
 
     def _make(self, task: Task) -> Any:
         check_gl()
@@ -34,6 +37,13 @@ class LiberoEngine:
 
         with quiet():
             return OffScreenRenderEnv(bddl_file_name=str(task.bddl_file), use_camera_obs=False, horizon=NO_LIMIT)
+
+    def close(self) -> None:
+        """Free its OpenGL context; the engine is of no use afterwards."""
+        atexit.unregister(self.close)
+        if self._env is not None:
+            self._env.close()
+            self._env = None
 
     def reset(self, init: int) -> None:
         """LIBERO's reset with seed 0, the recorded initial state, and 10 no-op steps."""

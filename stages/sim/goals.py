@@ -50,7 +50,8 @@ def _compile(env: Any, predicate: list[str], task_name: str) -> Spec:
     if kind == "on":
         bodies = {"upper": _body(env, things[0]), "lower": _body(env, things[1])}
         return {"kind": "on_object", **bodies, "contact": _contact(env, things[1], things[0])}
-    raise UserError(f"{task_name}: the goal '{' '.join(predicate)}' is not known to the fast engine; use --engine libero")
+    goal = " ".join(predicate)
+    raise UserError(f"{task_name}: the fast engine does not know the goal '{goal}'; use --engine libero")
 
 
 def _compile_site(env: Any, kind: str, thing: str, target: Any) -> Spec:

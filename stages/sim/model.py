@@ -25,7 +25,7 @@ from stages.sim.goals import Goal
 from stages.sim.provider import assets_root, check_versions
 from stages.sim.tasks import Task
 
-RECIPE = 1
+RECIPE = 2
 """Raised whenever what is built or cached changes."""
 GRIP_SITE, HAND_BODY = "gripper0_grip_site", "robot0_right_hand"
 
@@ -64,7 +64,7 @@ class TaskModel:
             model = mujoco.MjModel.from_xml_path(str(self._folder / "full.xml"))
         except ValueError as error:
             line = " ".join(str(error).split())
-            raise UserError(f"{self.task.name}: the full look cannot be loaded ({line}); check LIBERO_ASSETS") from error
+            raise UserError(f"{self.task.name}: cannot load the full look ({line}); check LIBERO_ASSETS") from error
         lite.place_bodies(model, self.numbers)
         return model
 

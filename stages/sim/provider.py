@@ -42,7 +42,7 @@ def provider() -> tuple[str, str]:
     found = [(name, version) for name in PROVIDERS if (version := _installed(name))]
     if len(found) > 1:
         both = " and ".join(f"{name} {version}" for name, version in found)
-        raise UserError(f"{both} both install the folder 'libero'; pip uninstall both, then install only {PROVIDERS[0]}")
+        raise UserError(f"{both} both own the folder 'libero'; pip uninstall both, then install {PROVIDERS[0]}")
     if not found:
         raise UserError(f"no package provides 'libero'; pip install {PROVIDERS[0]}==0.1.1")
     return found[0]
@@ -59,7 +59,7 @@ def check_versions() -> dict[str, str]:
     mujoco, robosuite = _installed("mujoco") or "none", _installed("robosuite") or "none"
     numbers = tuple(int(n) for n in re.findall(r"\d+", mujoco)[:3])
     if not MUJOCO_RANGE[0] <= numbers <= MUJOCO_RANGE[1]:
-        raise UserError(f"mujoco {mujoco} changes LIBERO's contacts or colours; pip install mujoco==3.3.2 (3.3.0-3.3.2)")
+        raise UserError(f"mujoco {mujoco} changes LIBERO's contacts or colours; pip install mujoco==3.3.2")
     if robosuite != ROBOSUITE:
         raise UserError(f"robosuite {robosuite} is not the one LIBERO needs; pip install robosuite=={ROBOSUITE}")
     return {"mujoco": mujoco, "robosuite": robosuite, name: version}
@@ -122,7 +122,7 @@ def import_libero() -> None:
 
 
 def _write_paths() -> None:
-    """LIBERO's config.yaml (JSON is YAML) in our cache, all keys given, so that no provider asks or writes elsewhere."""
+    """LIBERO's config.yaml (JSON is YAML) in our cache, complete, so that no provider asks or writes elsewhere."""
     root = package_root()
     paths = {
         "benchmark_root": str(root),

@@ -3,6 +3,7 @@
 `full` draws what LIBERO's OffScreenRenderEnv draws; `lite` drops shadows, reflections and multisampling.
 """
 
+import atexit
 import os
 import sys
 from functools import cache
@@ -37,12 +38,19 @@ def _gl_context() -> Any:
         module = __import__(f"mujoco.{kind}", fromlist=["GLContext"])
         context = module.GLContext(64, 64)
         context.make_current()
+        atexit.register(release_gl)
     except Exception as error:  # PyOpenGL raises AttributeError, ImportError, GLError... for a missing library
         packages = {"egl": "libegl1 libgl1-mesa-dri", "osmesa": "libosmesa6"}.get(kind, "a display driver")
         other = "; or set MUJOCO_GL=osmesa (libosmesa6)" if kind != "osmesa" else ""
         line = " ".join(str(error).split())
         raise UserError(f"no OpenGL through {kind} ({line}); apt-get install {packages}{other}") from error
     return context
+
+
+def release_gl() -> None:
+    """Free the context, if there is one: at exit, and before any other library ends the display that they share."""
+    if _gl_context.cache_info().currsize:
+        _gl_context().free()
 
 
 def check_gl() -> str:
