@@ -82,7 +82,7 @@ class Trainer:
         self.names = [name for name, parameter in policy.module.named_parameters() if parameter.requires_grad]
         parameters = [parameter for parameter in policy.module.parameters() if parameter.requires_grad]
         betas = (settings.beta1, settings.beta2)
-        optimizer = torch.optim.AdamW(parameters, settings.lr, betas, weight_decay=settings.weight_decay)
+        optimizer = torch.optim.AdamW(parameters, settings.lr, betas, weight_decay=settings.weight_decay, fused=True)
         if state is not None and (state / STATE_FILE).is_file():
             restore_optimizer(optimizer, self.names, state / STATE_FILE)
         self.module, self.optimizer = self.accelerator.prepare(policy.module, optimizer)

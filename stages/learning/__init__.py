@@ -1,0 +1,1 @@
+"""Learning: advantages, objectives and the trainers, for imitation and for reinforcement."""

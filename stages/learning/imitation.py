@@ -1,0 +1,146 @@
+"""Imitation: cross-entropy on the action tokens of demonstrations.
+
+Shapes: M moments (every control step of every demonstration), C actions a chunk, n = C*7 tokens, E demonstrations,
+t control steps of one.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from stages.policies.base import ACTION_DIM, Observation, Policy
+
+Tick = Callable[..., None]
+
+
+@dataclass(frozen=True)
+class Demonstrations:
+    """M moments, each with what was seen and what was done from there on."""
+
+    observation: Observation
+    """images {camera: (M, H, W, 3) u8}, proprio (M, P) f32"""
+    instructions: list[str]
+    """M texts"""
+    actions: np.ndarray
+    """(M, C, 7) f32: the next C actions, the last one repeated beyond the end"""
+    mask: np.ndarray
+    """(M, C) bool: the action lies before the end"""
+
+    def __len__(self) -> int:
+        return len(self.actions)
+
+
+def chunks(actions: np.ndarray, chunk: int) -> tuple[np.ndarray, np.ndarray]:
+    """The next `chunk` actions from every moment of an episode: (t, 7) -> (t, C, 7), and which exist, (t, C) bool."""
+    index = np.arange(len(actions))[:, None] + np.arange(chunk)
+    return actions[np.minimum(index, len(actions) - 1)], index < len(actions)
+
+
+@dataclass(frozen=True)
+class ImitationSettings:
+    """The optimizer and the augmentation."""
+
+    steps: int
+    batch: int
+    lr: float
+    weight_decay: float
+    shift: int
+    smoothing: float
+    precision: str
+    seed: int
+
+
+def imitate(
+    policy: Policy, demonstrations: Demonstrations, settings: ImitationSettings, progress: Tick | None = None
+) -> dict[str, float]:
+    """Train `policy.module` in place: AdamW, the learning rate falling to 0 along a cosine.
+
+    Args:
+        progress: called as `progress(done, total, note)` after every step.
+
+    Returns:
+        loss (nats a token, mean of the last tenth of the steps), accuracy (likewise), samples_per_second.
+
+    Raises:
+        FloatingPointError: a loss that is not finite.
+    """
+    start = time.monotonic()
+    accelerator = Accelerator(cpu=not torch.cuda.is_available())
+    optimizer = torch.optim.AdamW(
+        policy.module.parameters(), settings.lr, weight_decay=settings.weight_decay, fused=True
+    )
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, settings.steps)
+    module, optimizer = accelerator.prepare(policy.module, optimizer)
+    tokens = policy.encode_actions(demonstrations.actions)
+    rng = np.random.default_rng(settings.seed)
+    tail: list[tuple[float, float]] = []
+    for step, rows in enumerate(minibatches(len(demonstrations), settings.batch, settings.steps, rng)):
+        seen = shifted(demonstrations.observation.rows(rows), settings.shift, rng)
+        inputs = policy.inputs(seen, [demonstrations.instructions[i] for i in rows])
+        target = torch.from_numpy(tokens[rows].astype(np.int64)).to(accelerator.device)
+        mask = torch.from_numpy(np.repeat(demonstrations.mask[rows], ACTION_DIM, axis=1)).to(accelerator.device)
+        with torch.autocast(accelerator.device.type, torch.bfloat16, enabled=settings.precision == "bf16"):
+            logits = module(**inputs)
+        losses = token_losses(logits, target, settings.smoothing)
+        loss = losses[mask].mean()
+        if not torch.isfinite(loss):
+            raise FloatingPointError(f"the loss is {loss.item()} at step {step + 1} of {settings.steps}")
+        optimizer.zero_grad()
+        accelerator.backward(loss)
+        accelerator.clip_grad_norm_(module.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+        if step >= settings.steps * 9 // 10:
+            tail.append((loss.item(), (logits.argmax(-1) == target)[mask].float().mean().item()))
+        if progress:
+            progress(step + 1, settings.steps, f"loss {loss.item():.3f}")
+    loss_mean, accuracy = np.mean(tail, axis=0)
+    rate = settings.steps * settings.batch / (time.monotonic() - start)
+    return {"loss": float(loss_mean), "accuracy": float(accuracy), "samples_per_second": rate}
+
+
+def token_losses(logits: Tensor, target: Tensor, smoothing: float) -> Tensor:
+    """Cross-entropy of each token: logits (B, n, K), target (B, n) i64 -> (B, n).
+
+    `smoothing` of the target's weight goes to its two neighbours in equal parts, because bins next to each other mean
+    nearly the same (at the border the outer part stays). The gripper, the last of every 7 tokens, is not smoothed.
+    """
+    log_p = torch.log_softmax(logits.float(), -1)
+    exact = log_p.gather(-1, target.unsqueeze(-1)).squeeze(-1)
+    if not smoothing:
+        return -exact
+    beside = torch.stack([(target - 1).clamp_min(0), (target + 1).clamp_max(logits.shape[-1] - 1)], -1)
+    near = log_p.gather(-1, beside).mean(-1)
+    smooth = torch.full((target.shape[-1],), smoothing, device=logits.device)
+    smooth[ACTION_DIM - 1 :: ACTION_DIM] = 0
+    return -torch.where(smooth > 0, (1 - smooth) * exact + smooth * near, exact)
+
+
+def minibatches(size: int, batch: int, steps: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
+    """`steps` index arrays (min(batch, size),) that go through permutations of range(size), one after another."""
+    batch = min(batch, size)
+    queue = np.empty(0, np.int64)
+    for _ in range(steps):
+        while len(queue) < batch:
+            queue = np.concatenate([queue, rng.permutation(size)])
+        yield queue[:batch]
+        queue = queue[batch:]
+
+
+def shifted(observation: Observation, most: int, rng: np.random.Generator) -> Observation:
+    """Each picture moved by up to `most` pixels either way, its border repeated."""
+    images = {}
+    for name, image in observation.images.items():
+        moved = np.empty_like(image)
+        offsets = rng.integers(-most, most + 1, (len(image), 2))
+        y, x = np.arange(image.shape[1]), np.arange(image.shape[2])
+        for i, (dy, dx) in enumerate(offsets):
+            rows, columns = np.clip(y + dy, 0, len(y) - 1), np.clip(x + dx, 0, len(x) - 1)
+            moved[i] = image[i][rows][:, columns]
+        images[name] = moved
+    return Observation(images, observation.proprio)

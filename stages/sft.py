@@ -1,0 +1,196 @@
+"""Imitation start: a policy from demonstrations.
+
+Reads `step/state` and `step/label` (or `step/action`) of the finished, successful episodes of rollout stores; renders
+what the policy would have seen at every control step; writes a policy folder with a record of what it was made from.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from data.errors import UserError
+from data.lineage import digest
+from data.store import RolloutStore
+from stages.learning.imitation import Demonstrations, ImitationSettings, chunks, imitate
+from stages.learning.threads import torch_threads
+from stages.policies.base import Observation, Policy, PolicySpec, load_policy, weights_digest
+from stages.policies.checkpoint import holds, read_record, write_checkpoint
+from stages.policies.mini import MiniConfig, MiniPolicy, proprio_features
+from stages.sim.simulator import Simulator
+from stages.sim.tasks import suite_tasks
+
+Tick = Callable[..., None]
+
+
+@dataclass(frozen=True)
+class SftSettings:
+    """How the policy looks and learns."""
+
+    steps: int = 1000
+    """optimizer steps"""
+    batch: int = 64
+    """moments a step"""
+    lr: float = 1e-3
+    """AdamW's learning rate at the start of the cosine"""
+    weight_decay: float = 1e-2
+    """AdamW's weight decay"""
+    shift: int = 2
+    """pictures move by up to this many pixels"""
+    smoothing: float = 0.0
+    """weight of the bins beside the target; keeps a policy from few demonstrations from being sure of itself"""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """bf16 is faster only where the processor has instructions for it"""
+    agentview: int = 96
+    """side of the picture of the scene; new policies only"""
+    wrist: int = 64
+    """side of the picture from the hand, 0 for none; new policies only"""
+    chunk: int = 8
+    """actions a query; new policies only"""
+    bins: int = 41
+    """tokens an action dimension; new policies only"""
+    seed: int = 0
+    """decides the first weights and the order of the moments"""
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or self.batch < 1:
+            raise UserError(f"sft settings steps and batch must be 1 or more, not {self.steps} and {self.batch}")
+        if self.lr <= 0 or self.weight_decay < 0 or self.shift < 0 or self.seed < 0:
+            raise UserError("sft setting lr must be above 0; weight_decay, shift and seed not below")
+        if not 0 <= self.smoothing < 1:
+            raise UserError(f"sft setting smoothing must be in [0, 1), not {self.smoothing}")
+
+    def cameras(self) -> dict[str, int]:
+        """Camera -> side of a new policy."""
+        return {"agentview": self.agentview} | ({"robot0_eye_in_hand": self.wrist} if self.wrist else {})
+
+
+@dataclass(frozen=True)
+class Demo:
+    """One demonstration: state (t+1, S) f64, action (t, 7) f32 to imitate, and which task it solves."""
+
+    suite: str
+    look: str
+    task: int
+    instruction: str
+    state: np.ndarray
+    action: np.ndarray
+
+
+def train_sft(
+    stores: Sequence[str | Path],
+    out: str | Path,
+    settings: SftSettings | None = None,
+    policy: str = "mini",
+    threads: int | None = None,
+    progress: Tick | None = None,
+) -> dict[str, Any]:
+    """Train a policy on demonstrations and save it as `out`; a second call with the same inputs does nothing.
+
+    Args:
+        stores: rollout stores; episodes that are not done or did not succeed are left out.
+        policy: `mini` for a new one, or the folder of one to go on with.
+        threads: torch threads; by default one a core.
+        progress: called as `progress(done, total, note)`, first while rendering, then after every step.
+
+    Returns:
+        out, weights, inputs, settings, demonstrations, moments, tasks, loss, accuracy, up_to_date;
+        samples_per_second unless up to date.
+
+    Raises:
+        UserError: no successful episode, a broken store, an `out` that holds another policy, a policy that cannot be
+            loaded, a loss that is not finite.
+    """
+    settings, out = settings or SftSettings(), Path(out)
+    demos = [demo for store in stores for demo in read_demos(store)]
+    if not demos:
+        raise UserError(f"no successful episode in {', '.join(map(str, stores))}; make some with `srpo demo`")
+    base = "mini" if policy == "mini" else weights_digest(policy)
+    inputs = digest("sft", base, asdict(settings), *(part for demo in demos for part in _content(demo)))
+    speed: dict[str, float] = {}
+    present = holds(out, inputs)
+    if not present:
+        with torch_threads(threads):
+            moments, trained = _prepare(demos, policy, settings, progress)
+            try:
+                figures = imitate(trained, moments, _imitation(settings), progress)
+            except FloatingPointError as error:
+                raise UserError(f"{error}; nothing was saved: lower --set lr") from error
+        speed["samples_per_second"] = figures.pop("samples_per_second")
+        facts = {"demonstrations": len(demos), "moments": len(moments), "tasks": _tasks(demos)}
+        record = {"kind": "sft", "inputs": inputs, "policy": base, "settings": asdict(settings), **facts, **figures}
+        write_checkpoint(out, trained.save, record)
+    return {**read_record(out), **speed, "out": str(out), "weights": weights_digest(out), "up_to_date": present}
+
+
+def read_demos(store: str | Path) -> Iterator[Demo]:
+    """The finished, successful episodes of a store; `step/label` is imitated where there is one, else `step/action`."""
+    opened = RolloutStore.open(store)
+    instructions = {int(task["index"]): str(task["instruction"]) for task in opened.attrs["tasks"]}
+    for i in opened.done()[opened.success()[opened.done()]]:
+        episode = opened.read(int(i), images=False)
+        if not len(episode.action):
+            raise UserError(f"episode {i} of {store} succeeded in no step; collect it again")
+        task = int(opened.plan.task[i])
+        action = episode.action if episode.label is None else episode.label
+        yield Demo(opened.attrs["suite"], opened.attrs["look"], task, instructions[task], episode.state, action)
+
+
+def see(demos: Sequence[Demo], spec: PolicySpec, progress: Tick | None = None) -> Demonstrations:
+    """What a policy of `spec` sees and should do at every control step of every demonstration."""
+    simulators: dict[tuple[str, str, int], Simulator] = {}
+    total = sum(len(demo.action) for demo in demos)
+    images = {camera: np.empty((total, side, side, 3), np.uint8) for camera, side in spec.cameras.items()}
+    proprio = np.empty((total, spec.proprio), np.float32)
+    row = 0
+    for demo in demos:
+        key = (demo.suite, demo.look, demo.task)
+        if key not in simulators:
+            simulators[key] = Simulator(suite_tasks(demo.suite)[demo.task], demo.look)
+        for state in demo.state[:-1]:
+            simulators[key].set_state(state)
+            proprio[row] = simulators[key].proprio()
+            for camera, side in spec.cameras.items():
+                images[camera][row] = simulators[key].render(camera, side)
+            row += 1
+        if progress:
+            progress(row, total, "rendering")
+    parts = [chunks(demo.action, spec.chunk) for demo in demos]
+    return Demonstrations(
+        Observation(images, proprio),
+        [demo.instruction for demo in demos for _ in demo.action],
+        np.concatenate([actions for actions, _ in parts]),
+        np.concatenate([mask for _, mask in parts]),
+    )
+
+
+def _prepare(
+    demos: Sequence[Demo], policy: str, settings: SftSettings, progress: Tick | None
+) -> tuple[Demonstrations, Policy]:
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    if policy != "mini":
+        loaded = load_policy(policy, device)
+        return see(demos, loaded.spec, progress), loaded
+    config = MiniConfig(cameras=settings.cameras(), chunk=settings.chunk, bins=settings.bins)
+    moments = see(demos, MiniPolicy(config).spec, progress)
+    features = proprio_features(torch.from_numpy(moments.observation.proprio)).double()
+    mean, std = features.mean(0), features.std(0, correction=0).clamp_min(1e-2)
+    sized = {"proprio_mean": tuple(mean.tolist()), "proprio_std": tuple(std.tolist())}
+    made = MiniPolicy(MiniConfig(**{**asdict(config), **sized}), settings.seed)
+    made.module.to(device)
+    return moments, made
+
+
+def _imitation(s: SftSettings) -> ImitationSettings:
+    return ImitationSettings(s.steps, s.batch, s.lr, s.weight_decay, s.shift, s.smoothing, s.precision, s.seed)
+
+
+def _content(demo: Demo) -> tuple[Any, ...]:
+    return (demo.suite, demo.look, demo.task, demo.instruction, demo.state, demo.action)
+
+
+def _tasks(demos: Sequence[Demo]) -> list[str]:
+    return sorted({f"{demo.suite}/{demo.task}" for demo in demos})
