@@ -1,0 +1,160 @@
+"""Self-Referential Policy Optimization from start to end: demonstrations, an imitation start, then iterations of
+collect, encode, reward, update (arXiv 2511.15605, section 3), evaluated on initial states kept apart.
+
+Every stage finds for itself what is already there, so the loop holds no state of its own: killed at any moment, the
+same call goes on where it stopped and ends with the same stores.
+"""
+
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from data.errors import UserError
+from data.paths import pack
+from data.runs import Run
+from data.store import RolloutStore
+from stages.collect import collect, make_pool
+from stages.demo import make_demos
+from stages.encode import encode_store
+from stages.evaluate import evaluate
+from stages.recipe import Recipe
+from stages.reward import reward_store
+from stages.sft import train_sft
+from stages.sim.pool import Pool
+from stages.update import STATE_FILE, update_policy
+
+Watch = Callable[[str, str], AbstractContextManager[Callable[..., None]]]
+"""`with watch(title, unit) as tick`: shows the progress of a stage."""
+Tell = Callable[[dict[str, Any]], None]
+"""Called with what a stage came to, as it stands in metrics.jsonl."""
+
+
+def run_loop(folder: str | Path, recipe: Recipe, iterations: int, watch: Watch, tell: Tell) -> dict[str, Any]:
+    """Run a recipe up to `iterations`, from wherever its run directory stands.
+
+    Returns:
+        run (folder), iterations, the metrics of the last iteration by stage, seconds of this call.
+
+    Raises:
+        UserError: impossible settings, or a folder with another run; see the stages for the rest.
+    """
+    if iterations < 1:
+        raise UserError(f"--iterations must be 1 or more, not {iterations}")
+    began = time.monotonic()
+    run = Run.start(folder, recipe.sections())
+    stages = _Stages(run, recipe, watch, tell)
+    start = max(1, run.finished())
+    with make_pool(recipe.collect) as pool:
+        if run.finished() == 0:
+            stages.imitate()
+            stages.evaluate(0, pool)
+        for n in range(start, iterations + 1):
+            stages.collect(n, pool)
+            stages.encode(n)
+            stages.reward(n)
+            stages.update(n)
+            stages.evaluate(n, pool, last=n == iterations)
+            tidy(run, recipe, n)
+    last = {m["stage"]: m for m in run.metrics() if m["iteration"] == iterations}
+    return {"run": str(folder), "iterations": iterations, "last": last, "seconds": time.monotonic() - began}
+
+
+class _Stages:
+    """The stages of one run: where each reads and writes, timed, logged and told."""
+
+    def __init__(self, run: Run, recipe: Recipe, watch: Watch, tell: Tell) -> None:
+        self._run, self._recipe, self._watch, self._tell = run, recipe, watch, tell
+        self._label = recipe.encode.world_model
+
+    def imitate(self) -> None:
+        """Demonstrations by the scripted expert, and the policy that imitates them: policies/000."""
+        run, recipe = self._run, self._recipe
+        self._do(0, "demo", "episodes", lambda tick: make_demos(run.demos(), recipe.demo, progress=tick))
+        self._do(0, "sft", "steps", lambda tick: train_sft([run.demos()], run.policy(0), recipe.sft, progress=tick))
+
+    def collect(self, n: int, pool: Pool) -> None:
+        """Roll policy n-1 out into rollouts n."""
+        settings = replace(self._recipe.collect, seed=iteration_seed(self._recipe.collect.seed, n))
+        store, policy = self._run.rollouts(n), self._run.policy(n - 1)
+        self._do(n, "collect", "episodes", lambda tick: collect(store, policy, settings, pool=pool, progress=tick))
+
+    def encode(self, n: int) -> None:
+        """Turn every trajectory of rollouts n into an embedding, where the reward needs one."""
+        if self._recipe.reward.needs_embedding:
+            store, settings = self._run.rollouts(n), self._recipe.encode
+            self._do(
+                n, "encode", "episodes", lambda tick: encode_store(store, self._label, self._label, settings, tick)
+            )
+
+    def reward(self, n: int) -> None:
+        """Reward failures by how near they came to the successes of the same batch."""
+        embedding = self._label if self._recipe.reward.needs_embedding else None
+        earlier = [self._run.rollouts(k) for k in range(1, n)]
+        store, settings, label = self._run.rollouts(n), self._recipe.reward, self._recipe.reward_preset
+        self._do(n, "reward", "episodes", lambda _: reward_store(store, settings, embedding, label, earlier))
+
+    def update(self, n: int) -> None:
+        """Make policy n from policy n-1 and the rewarded rollouts n."""
+        run, settings, label = self._run, self._recipe.update, self._recipe.reward_preset
+        store, old, new = run.rollouts(n), run.policy(n - 1), run.policy(n)
+        self._do(
+            n, "update", "minibatches", lambda tick: update_policy(store, old, new, label, settings, progress=tick)
+        )
+
+    def evaluate(self, n: int, pool: Pool, last: bool = False) -> None:
+        """Roll policy n out greedily on held-out initial states, every so many iterations and at both ends."""
+        settings = self._recipe.eval
+        if settings.every and (last or n % settings.every == 0):
+            out, policy = self._run.evaluation(n), self._run.policy(n)
+            self._do(n, "eval", "episodes", lambda tick: evaluate(policy, settings, out=out, pool=pool, progress=tick))
+
+    def _do(self, n: int, stage: str, unit: str, work: Callable[[Callable[..., None]], dict[str, Any]]) -> None:
+        began = time.monotonic()
+        title = f"{stage} {n}" if n else stage
+        with self._watch(title, unit) as tick:
+            result = work(tick)
+        result["seconds"] = round(time.monotonic() - began, 3)
+        self._run.log(n, stage, result)
+        self._tell({"iteration": n, "stage": stage, **result})
+
+
+def iteration_seed(seed: int, n: int) -> int:
+    """The seed of iteration n's rollouts: another for every iteration, the same when it is run again."""
+    return int(np.random.SeedSequence([seed, n]).generate_state(1, np.uint32)[0])
+
+
+def tidy(run: Run, recipe: Recipe, n: int) -> None:
+    """After iteration n: drop what is only needed to redo old iterations, so that a long run stays small.
+
+    Of the older policies every tenth (`run.keep_policies`) and the start stay, without optimizer state; images stay
+    for the last `run.keep_images` iterations; older stores are packed into one file each.
+    """
+    settings = recipe.run
+    old = n - 2
+    if old >= 0:
+        (run.policy(old) / STATE_FILE).unlink(missing_ok=True)
+        if old % settings.keep_policies:
+            _remove_policy(run, old)
+    if n > settings.keep_images:
+        _unpacked(run, n - settings.keep_images, lambda store: RolloutStore.open(store, writable=True).drop_images())
+    if settings.pack_after and n > settings.pack_after:
+        _unpacked(run, n - settings.pack_after, pack)
+
+
+def _unpacked(run: Run, n: int, work: Callable[[Path], object]) -> None:
+    if run.rollouts(n).is_dir():
+        work(run.rollouts(n))
+
+
+def _remove_policy(run: Run, n: int) -> None:
+    """Remove a policy folder; the weights go first, so that half a folder is never taken for a policy."""
+    folder = run.policy(n)
+    if folder.is_dir():
+        for file in sorted(folder.iterdir(), key=lambda p: p.suffix != ".safetensors"):
+            file.unlink()
+        folder.rmdir()
