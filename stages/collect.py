@@ -7,7 +7,6 @@ alone: the same store comes out for any number of workers and after any interrup
 Legend: N = tasks x groups x samples episodes.
 """
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,18 +17,17 @@ import numpy as np
 from data.errors import UserError, unknown
 from data.rates import store_rates
 from data.store import Plan
-from stages.policies.acting import Actor, one_thread
+from stages.policies.acting import Actor, episode_seeds, one_thread
 from stages.policies.base import load_policy, read_config, weights_digest
 from stages.sim.filling import Request, Tick, fill
-from stages.sim.pool import Pool, PoolReport
+from stages.sim.pool import Pool, PoolSettings
+from stages.sim.render import LOOKS
+from stages.sim.simulator import ENGINES
 from stages.sim.tasks import Task, select_inits, select_tasks
-
-LOOKS = ("lite", "full")
-ENGINES = ("fast", "libero")
 
 
 @dataclass(frozen=True)
-class CollectSettings:
+class CollectSettings(PoolSettings):
     """What to collect, and with how many processes."""
 
     suite: str = "libero_object"
@@ -53,19 +51,14 @@ class CollectSettings:
     engine: str = "fast"
     """fast, or libero: LIBERO's own environment, slow"""
     keep_images: bool = True
-    """keep what the policy saw; needed by `update`"""
-    workers: int | None = None
-    """simulator processes; none: one a CPU core"""
-    slots: int = 3
-    """episodes under way in each"""
-    watchdog: float = 60.0
-    """seconds after which a silent worker counts as hung"""
+    """keep what the policy saw, as `update` wants it"""
 
     def __post_init__(self) -> None:
-        for name in ("groups", "samples", "horizon", "workers", "slots", "watchdog"):
+        super().__post_init__()
+        for name in ("groups", "samples", "horizon"):
             value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise UserError(f"collect.{name} must be above 0, not {value}")
+            if value is not None and value < 1:
+                raise UserError(f"collect.{name} must be 1 or more, not {value}")
         if not 0 <= self.temperature < float("inf"):
             raise UserError(f"collect.temperature must be 0 or above, not {self.temperature}")
         if self.seed < 0:
@@ -92,12 +85,6 @@ def make_plan(tasks: Sequence[Task], inits: Sequence[int], groups: int, samples:
     )
 
 
-def episode_seeds(seed: int, n: int) -> np.ndarray:
-    """(N,) int64 >= 0, the i-th a function of (seed, i) alone."""
-    words = [np.random.SeedSequence([seed, i]).generate_state(1, np.uint64)[0] >> np.uint64(1) for i in range(n)]
-    return np.array(words, np.int64)
-
-
 def collect(
     path: str | Path,
     policy: str | Path,
@@ -115,7 +102,7 @@ def collect(
         progress: `progress(done, total, note)` after every episode.
 
     Returns:
-        The rates of `data.rates.store_rates`, with collected (now), up_to_date, retries by cause, and times.
+        The rates of `data.rates.store_rates`, with what `PoolReport.summary` gives.
 
     Raises:
         UserError: settings that fit nothing, a policy that does not load, a store that holds other rollouts.
@@ -145,27 +132,8 @@ def collect(
     texts = {task.index: task.instruction for task in tasks}
     actor = Actor(acting, [texts[int(task)] for task in plan.task], plan.seed, settings.temperature)
     with one_thread():
-        store, report = fill(path, request, actor, pool or (lambda n: make_pool(settings, n)), progress)
-    return {**store_rates(store), **pool_summary(report)}
-
-
-def make_pool(settings: CollectSettings, episodes: int) -> Pool:
-    """A pool of the size that `settings` ask for, but not more workers than episodes."""
-    cores = len(os.sched_getaffinity(0))
-    return Pool(min(settings.workers or cores, episodes), settings.slots, settings.watchdog)
-
-
-def pool_summary(report: PoolReport) -> dict[str, Any]:
-    """What a run took, for people and `--json`."""
-    return {
-        "collected": report.episodes,
-        "up_to_date": report.episodes == 0,
-        "retries": {cause: report.retries[cause] for cause in ("crash", "hang", "exception")},
-        "seconds": report.seconds,
-        "episodes_per_second": report.episodes / report.seconds if report.seconds else 0.0,
-        "policy_seconds": report.deciding,
-        "idle_seconds": report.waiting,
-    }
+        store, report = fill(path, request, actor, pool or settings.pool, progress)
+    return {**store_rates(store), **report.summary()}
 
 
 def _draw(inits: Sequence[int], groups: int, seed: int, task: int) -> np.ndarray:

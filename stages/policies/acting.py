@@ -39,6 +39,12 @@ class Actor:
         return [Answer(actions, {"tokens": tokens, "logprob": logprob}) for tokens, logprob, actions in rows]
 
 
+def episode_seeds(seed: int, episodes: int) -> np.ndarray:
+    """The seeds of a plan, (N,) int64 >= 0, the i-th a function of (seed, i) alone."""
+    words = [np.random.SeedSequence([seed, i]).generate_state(1, np.uint64)[0] >> np.uint64(1) for i in range(episodes)]
+    return np.array(words, np.int64)
+
+
 @contextmanager
 def one_thread() -> Iterator[None]:
     """Torch on one CPU thread, as the workers beside it have the other cores."""

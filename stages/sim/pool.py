@@ -8,6 +8,7 @@ A worker that dies, or owes something and stays silent, is replaced, and its epi
 The episode that it was working on counts the strike; the third one ends the run with the real cause.
 """
 
+import os
 import pickle
 import queue
 import time
@@ -55,6 +56,40 @@ class PoolReport:
     batches: int = 0
     retries: Counter[str] = field(default_factory=Counter)
     """times that work was begun again, by cause: crash and hang (of a worker), exception (of an episode)"""
+
+    def summary(self) -> dict[str, Any]:
+        """What a run took, for people and `--json`."""
+        return {
+            "collected": self.episodes,
+            "up_to_date": self.episodes == 0,
+            "retries": {cause: self.retries[cause] for cause in ("crash", "hang", "exception")},
+            "seconds": self.seconds,
+            "episodes_per_second": self.episodes / self.seconds if self.seconds else 0.0,
+            "policy_seconds": self.deciding,
+            "idle_seconds": self.waiting,
+        }
+
+
+@dataclass(frozen=True)
+class PoolSettings:
+    """The processes that run episodes; they do not change what comes out."""
+
+    workers: int | None = None
+    """simulator processes; none: one a CPU core"""
+    slots: int = 3
+    """episodes under way in each"""
+    watchdog: float = 60.0
+    """seconds after which a silent worker counts as hung"""
+
+    def __post_init__(self) -> None:
+        for name in ("workers", "slots", "watchdog"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise UserError(f"{name} must be above 0, not {value}")
+
+    def pool(self, episodes: int) -> "Pool":
+        """A pool of that size, but of no more workers than episodes."""
+        return Pool(min(self.workers or _cores(), episodes), self.slots, self.watchdog)
 
 
 OnDone = Callable[[Finished], None]
@@ -260,6 +295,10 @@ class _Run:
         now = time.monotonic()
         elapsed, self._last = now - self._last, now
         return min(elapsed, TURN)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _revive(failed: Failed) -> Exception:

@@ -56,7 +56,7 @@ class Running:
             action=np.stack(self.actions),
             images={camera: np.stack(seen) for camera, seen in self.images.items()},
             proprio=np.stack(self.proprio),
-            **{name: np.stack(rows) for name, rows in self.records.items()},  # type: ignore[arg-type]
+            **{name: np.stack(rows) for name, rows in self.records.items()},
         )
 
 

@@ -1,0 +1,159 @@
+"""Evaluation: how often a policy succeeds, with an interval, over initial states that it was not trained on.
+
+Runs one episode for each chosen (task, initial state), spread evenly, through the same pool and store as `collect`. The
+store is kept if a place is given for it, and an interrupted evaluation then goes on.
+"""
+
+import tempfile
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from data.errors import UserError, unknown
+from data.rates import store_rates
+from data.store import Plan
+from stages.policies.acting import Actor, episode_seeds, one_thread
+from stages.policies.base import load_policy, read_config, weights_digest
+from stages.policies.checkpoint import read_record
+from stages.policies.trained import repeats
+from stages.sim.filling import Request, Tick, fill
+from stages.sim.pool import Pool, PoolSettings
+from stages.sim.render import LOOKS
+from stages.sim.simulator import ENGINES
+from stages.sim.tasks import Task, select_inits, select_tasks
+
+
+@dataclass(frozen=True)
+class EvalSettings(PoolSettings):
+    """What to evaluate on."""
+
+    suite: str = "libero_object"
+    """a LIBERO suite"""
+    tasks: str = "all"
+    """task numbers: 0,1 or 0-4 or all"""
+    inits: str = "heldout"
+    """initial states: train, heldout, paper or 0-9,12"""
+    episodes: int | None = None
+    """in all, spread evenly over tasks and initial states; none: one each"""
+    temperature: float = 0.0
+    """0 takes the likeliest actions"""
+    seed: int = 0
+    """seeds the episodes (of no effect at temperature 0)"""
+    horizon: int | None = None
+    """control steps at most; none: the suite's own limit"""
+    look: str = "lite"
+    """lite or full"""
+    engine: str = "fast"
+    """fast, or libero: LIBERO's own environment, slow"""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("episodes", "horizon"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UserError(f"eval.{name} must be 1 or more, not {value}")
+        if not 0 <= self.temperature < float("inf"):
+            raise UserError(f"eval.temperature must be 0 or above, not {self.temperature}")
+        if self.seed < 0:
+            raise UserError(f"eval.seed must be 0 or above, not {self.seed}")
+        if self.look not in LOOKS:
+            raise unknown("look", self.look, LOOKS)
+        if self.engine not in ENGINES:
+            raise unknown("engine", self.engine, ENGINES)
+
+
+def spread(tasks: Sequence[Task], inits: Sequence[int], episodes: int, seed: int) -> Plan:
+    """`episodes` episodes, as equal a number for every task as can be, each task's evenly over `inits`.
+
+    A group is one (task, initial state); only where there are more episodes than those does one come up again.
+    """
+    counts = [episodes // len(tasks) + (i < episodes % len(tasks)) for i in range(len(tasks))]
+    rows = [_even(len(inits), count) for count in counts]
+    places = np.concatenate([i * len(inits) + row for i, row in enumerate(rows)])
+    return Plan(
+        task=np.repeat([task.index for task in tasks], counts),
+        init_state=np.asarray(inits)[np.concatenate(rows)],
+        group=np.unique(places, return_inverse=True)[1],
+        seed=episode_seeds(seed, episodes),
+    )
+
+
+def evaluate(
+    policy: str | Path,
+    settings: EvalSettings,
+    out: str | Path | None = None,
+    pool: Pool | None = None,
+    progress: Tick | None = None,
+) -> dict[str, Any]:
+    """Evaluate the policy in the folder `policy`.
+
+    Args:
+        policy: folder of the policy.
+        settings: on what.
+        out: a rollout store for the episodes, made or gone on with; none keeps nothing.
+        pool: one that lives across calls; none makes one and ends it.
+        progress: `progress(done, total, note)` after every episode.
+
+    Returns:
+        The rates of `data.rates.store_rates`, with trained_on (episodes that start where training did; none: not
+        known), inits, temperature, horizon, look, policy, versions, and what `PoolReport.summary` gives.
+
+    Raises:
+        UserError: settings that fit nothing, a policy that does not load, an `out` that holds other rollouts.
+        Exception: as `Pool.run`.
+    """
+    acting = load_policy(policy)
+    tasks, inits = select_tasks(settings.suite, settings.tasks), select_inits(settings.inits)
+    plan = spread(tasks, inits, _count(settings, len(tasks) * len(inits)), settings.seed)
+    request = Request(
+        tasks=tasks,
+        plan=plan,
+        horizon=settings.horizon or tasks[0].horizon,
+        chunk=acting.spec.chunk,
+        cameras=acting.spec.cameras,
+        look=settings.look,
+        engine=settings.engine,
+        keep_images=False,
+        asked={
+            "policy": {"id": str(read_config(Path(policy))["model_type"]), "weights": weights_digest(policy)},
+            "temperature": settings.temperature,
+            "seed": settings.seed,
+            "inits": settings.inits,
+        },
+    )
+    texts = {task.index: task.instruction for task in tasks}
+    actor = Actor(acting, [texts[int(task)] for task in plan.task], plan.seed, settings.temperature)
+    with ExitStack() as stack:
+        stack.enter_context(one_thread())
+        path = out or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="srpo-eval-"))) / "eval.zarr"
+        store, report = fill(path, request, actor, pool or settings.pool, progress)
+        rates = store_rates(store)
+    attrs = request.attrs()
+    told = {key: attrs[key] for key in ("suite", "inits", "temperature", "look", "policy", "versions")}
+    trained_on = repeats(read_record(Path(policy)), settings.suite, plan.task, plan.init_state)
+    return {**rates, **told, "horizon": request.horizon, "trained_on": trained_on, **report.summary()}
+
+
+def _count(settings: EvalSettings, places: int) -> int:
+    """How many episodes.
+
+    Raises:
+        UserError: greedy ones would repeat each other.
+    """
+    episodes = settings.episodes or places
+    if settings.temperature == 0 and episodes > places:
+        raise UserError(
+            f"only {places} greedy episodes differ (tasks x initial states), {episodes} were asked; "
+            "ask for fewer, more tasks or initial states, or a temperature above 0"
+        )
+    return episodes
+
+
+def _even(size: int, count: int) -> np.ndarray:
+    """(count,) places in 0 .. size-1: all of them as often as `count` allows, the rest evenly spread."""
+    whole, rest = divmod(count, size)
+    return np.concatenate([np.tile(np.arange(size), whole), np.arange(rest) * size // max(rest, 1)]).astype(np.int64)
