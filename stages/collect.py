@@ -9,6 +9,7 @@ Legend: N = tasks x groups x samples episodes.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from data.store import Plan
 from stages.policies.acting import Actor, episode_seeds, one_thread
 from stages.policies.base import load_policy, read_config, weights_digest
 from stages.sim.filling import Request, Tick, fill
-from stages.sim.pool import Pool, PoolSettings
+from stages.sim.pool import Pool, PoolSettings, make_pool
 from stages.sim.render import LOOKS
 from stages.sim.simulator import ENGINES
 from stages.sim.tasks import Task, select_inits, select_tasks
@@ -132,7 +133,7 @@ def collect(
     texts = {task.index: task.instruction for task in tasks}
     actor = Actor(acting, [texts[int(task)] for task in plan.task], plan.seed, settings.temperature)
     with one_thread():
-        store, report = fill(path, request, actor, pool or settings.pool, progress)
+        store, report = fill(path, request, actor, pool or partial(make_pool, settings), progress)
     return {**store_rates(store), **report.summary()}
 
 

@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from stages.policies.base import load_policy, read_config, weights_digest
 from stages.policies.checkpoint import read_record
 from stages.policies.trained import repeats
 from stages.sim.filling import Request, Tick, fill
-from stages.sim.pool import Pool, PoolSettings
+from stages.sim.pool import Pool, PoolSettings, make_pool
 from stages.sim.render import LOOKS
 from stages.sim.simulator import ENGINES
 from stages.sim.tasks import Task, select_inits, select_tasks
@@ -130,7 +131,7 @@ def evaluate(
     with ExitStack() as stack:
         stack.enter_context(one_thread())
         path = out or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="srpo-eval-"))) / "eval.zarr"
-        store, report = fill(path, request, actor, pool or settings.pool, progress)
+        store, report = fill(path, request, actor, pool or partial(make_pool, settings), progress)
         rates = store_rates(store)
     attrs = request.attrs()
     told = {key: attrs[key] for key in ("suite", "inits", "temperature", "look", "policy", "versions")}

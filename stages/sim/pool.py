@@ -87,10 +87,6 @@ class PoolSettings:
             if value is not None and not value > 0:
                 raise UserError(f"{name} must be above 0, not {value}")
 
-    def pool(self, episodes: int) -> "Pool":
-        """A pool of that size, but of no more workers than episodes."""
-        return Pool(min(self.workers or _cores(), episodes), self.slots, self.watchdog)
-
 
 OnDone = Callable[[Finished], None]
 OnError = Callable[[int], None]
@@ -295,6 +291,12 @@ class _Run:
         now = time.monotonic()
         elapsed, self._last = now - self._last, now
         return min(elapsed, TURN)
+
+
+def make_pool(settings: PoolSettings, episodes: int | None = None) -> Pool:
+    """The pool that `settings` ask for; of no more workers than `episodes`, where that is known."""
+    workers = settings.workers or _cores()
+    return Pool(workers if episodes is None else min(workers, episodes), settings.slots, settings.watchdog)
 
 
 def _cores() -> int:
