@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from data.errors import UserError, unknown
+from data.errors import UserError
 from stages.sim.provider import import_libero, quiet
-from stages.sim.render import CAMERAS, MAX_SIZE, check_gl, release_gl
+from stages.sim.render import check_gl, check_request, release_gl
 from stages.sim.simulator import NO_OP, SETTLE_STEPS, axis_angle
 from stages.sim.tasks import Task, initial_state
 
@@ -84,9 +84,6 @@ class LiberoEngine:
 
     def render(self, camera: str, size: int) -> np.ndarray:
         """(size, size, 3) u8 by LIBERO's renderer, upright for a person (LIBERO's observation is upside down)."""
-        if camera not in CAMERAS:
-            raise unknown("camera", camera, CAMERAS)
-        if not 1 <= size <= MAX_SIZE:
-            raise UserError(f"image size {size} is outside 1-{MAX_SIZE}")
+        check_request(camera, size)
         self._env.sim.forward()
         return np.ascontiguousarray(self._env.sim.render(camera_name=camera, width=size, height=size)[::-1])

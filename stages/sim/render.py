@@ -62,6 +62,14 @@ def check_gl() -> str:
     return type(_gl_context()).__module__
 
 
+def check_request(camera: str, size: int) -> None:
+    """Raises UserError: unknown camera or impossible size."""
+    if camera not in CAMERAS:
+        raise unknown("camera", camera, CAMERAS)
+    if not 1 <= size <= MAX_SIZE:
+        raise UserError(f"image size {size} is outside 1-{MAX_SIZE}")
+
+
 class Renderer:
     """Draws states of one model in one look."""
 
@@ -99,10 +107,7 @@ class Renderer:
         Raises:
             UserError: unknown camera, impossible size, or no OpenGL.
         """
-        if camera not in CAMERAS:
-            raise unknown("camera", camera, CAMERAS)
-        if not 1 <= size <= MAX_SIZE:
-            raise UserError(f"image size {size} is outside 1-{MAX_SIZE}")
+        check_request(camera, size)
         self._gl.make_current()
         self._make_room(size)
         self._camera.fixedcamid = self._model.camera(camera).id
