@@ -26,7 +26,6 @@ import numpy as np
 from data.errors import UserError, unknown
 from data.lineage import digest
 from data.store import ERROR, RolloutStore
-from stages.progress.inputs import refuse_zero_rows
 from stages.progress.npz import read_arrays, write_arrays
 from stages.progress.rewards import RewardResult, compute_rewards
 from stages.progress.settings import RewardSettings, nearest_preset
@@ -151,13 +150,18 @@ def _choose_embedding(store: RolloutStore, asked: str | None) -> str:
 
 def _embedding_rows(store: RolloutStore, label: str, done: np.ndarray) -> np.ndarray:
     rows = np.asarray(store.group[f"encode/{label}/embedding"][:])[done]  # type: ignore[index]
-    missing = done[np.isnan(rows).any(axis=1)]
+    missing = done[~np.isfinite(rows).all(axis=1)]
     if len(missing):
         raise UserError(
-            f"{_episodes(missing)} of {store.path} lack an embedding under '{label}'; run `srpo encode {store.path}`"
-            f" again with what made '{label}'"
+            f"no finite embedding '{label}' of {_episodes(missing)} of {store.path}; run the `srpo encode` that made"
+            f" '{label}' again"
         )
-    refuse_zero_rows(rows, f"embedding '{label}' of {store.path} is all zeros, which a failed encoder leaves")
+    zero = done[~rows.any(axis=1)]
+    if len(zero):
+        raise UserError(
+            f"embedding '{label}' of {_episodes(zero)} of {store.path} is all zeros, which a failed encoder leaves;"
+            " encode with --label under another name"
+        )
     return rows
 
 

@@ -40,7 +40,7 @@ def check_inputs(
         raise UserError("no embedding to measure distances with; give embedding (N, D), or use --preset binary")
     rows = check_embedding(np.asarray(embedding), n)
     if settings.distance == "cosine":
-        refuse_zero_rows(rows, "embedding is all zeros, which has no cosine")
+        _refuse_rows(np.all(rows == 0, axis=1), "embedding is all zeros, which has no cosine")
     return rows, success, task, group
 
 
@@ -59,15 +59,6 @@ def check_embedding(embedding: np.ndarray, n: int, what: str = "embedding") -> n
     rows = embedding.astype(np.float64)
     _refuse_rows(~np.all(np.isfinite(rows), axis=1), f"{what} is NaN or infinite")
     return rows
-
-
-def refuse_zero_rows(rows: np.ndarray, what: str) -> None:
-    """Refuse (N, D) embeddings with a row of zeros, which is what a failed encoder leaves.
-
-    Raises:
-        UserError: naming the row.
-    """
-    _refuse_rows(np.all(rows == 0, axis=1), what)
 
 
 def check_remembered(remembered: Mapping[int, np.ndarray], dimensions: int) -> dict[int, np.ndarray]:

@@ -1,0 +1,77 @@
+"""Group advantages against loops over single numbers; the worked examples are in the progress tests."""
+
+import math
+
+import numpy as np
+import pytest
+
+from data.errors import UserError
+from stages.learning.advantages import AdvantageSettings, group_advantages
+
+
+def slow(reward: np.ndarray, group: np.ndarray, estimator: str, eps: float) -> list[float]:
+    result = []
+    for r, g in zip(reward, group, strict=True):
+        peers = [float(x) for x, h in zip(reward, group, strict=True) if h == g]
+        mean = sum(peers) / len(peers)
+        squares = sum((x - mean) ** 2 for x in peers)
+        if max(peers) == min(peers):
+            result.append(0.0)
+        elif estimator == "population":
+            result.append((r - mean) / math.sqrt(squares / len(peers) + eps))
+        else:
+            result.append((r - mean) / (math.sqrt(squares / (len(peers) - 1)) + eps))
+    return result
+
+
+@pytest.mark.parametrize("estimator", ["population", "sample"])
+@pytest.mark.parametrize("eps", [0.0, 1e-6, 0.1])
+def test_against_loops(estimator: str, eps: float) -> None:
+    rng = np.random.default_rng(0)
+    group = rng.integers(12, size=80)
+    reward = np.where(rng.random(80) < 0.3, 1.0, 0.8 * rng.random(80))
+    reward[group == 3] = 0.25
+    advantage, kept = group_advantages(reward, group, AdvantageSettings(estimator, eps))  # type: ignore[arg-type]
+    np.testing.assert_allclose(advantage, slow(reward, group, estimator, eps), atol=1e-12)
+    np.testing.assert_array_equal(kept, group != 3)
+
+
+def test_groups_without_variance_are_dropped() -> None:
+    reward = np.array([1.0, 1, 0, 0, 0.4, 0.4 + 1e-12, 1, 0, 0.7])
+    group = np.array([0, 0, 1, 1, 2, 2, 3, 3, 4])
+    advantage, kept = group_advantages(reward, group)
+    np.testing.assert_array_equal(kept, group == 3)
+    assert (advantage[group != 3] == 0).all()
+
+
+def test_a_shift_or_scale_of_rewards_changes_next_to_nothing() -> None:
+    rng = np.random.default_rng(1)
+    reward, group = rng.random(32), np.arange(32) // 8
+    for settings in (AdvantageSettings(), AdvantageSettings("sample")):
+        once, _ = group_advantages(reward, group, settings)
+        again, _ = group_advantages(5 * reward + 3, group, settings)
+        np.testing.assert_allclose(once, again, atol=1e-4)
+        assert once.reshape(4, 8).sum(axis=1) == pytest.approx(np.zeros(4), abs=1e-12)
+
+
+def test_negative_advantages_can_count_less() -> None:
+    reward, group = np.array([1.0, 0, 0, 0.5]), np.zeros(4, int)
+    full, _ = group_advantages(reward, group)
+    half, kept = group_advantages(reward, group, AdvantageSettings(negative_scale=0.5))
+    np.testing.assert_allclose(half, np.where(full < 0, full / 2, full))
+    assert kept.all()
+
+
+@pytest.mark.parametrize(
+    ("reward", "group"), [([1.0, 0], [0]), ([[1.0, 0]], [[0, 0]]), ([1.0, np.nan], [0, 0]), ([np.inf, 0], [0, 0])]
+)
+def test_wrong_arrays(reward: list[float], group: list[int]) -> None:
+    with pytest.raises(ValueError, match="reward"):
+        group_advantages(np.array(reward), np.array(group))
+
+
+def test_impossible_settings() -> None:
+    with pytest.raises(UserError, match="eps"):
+        AdvantageSettings(eps=-1.0)
+    with pytest.raises(UserError, match="negative_scale"):
+        AdvantageSettings(negative_scale=-0.5)
