@@ -33,8 +33,17 @@ def root(
 
 COMMANDS: tuple[str, ...] = (
     "doctor",
+    "suites",
+    "sft",
+    "collect",
     "encode",
     "reward",
+    "update",
+    "eval",
+    "loop",
+    "inspect",
+    "replay",
+    "report",
 )
 """In the order of `srpo --help`; `srpo_cli/commands/NAME.py` holds its function `command`."""
 

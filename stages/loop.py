@@ -18,14 +18,14 @@ from data.errors import UserError
 from data.paths import pack
 from data.runs import Run
 from data.store import RolloutStore
-from stages.collect import collect, make_pool
+from stages.collect import collect
 from stages.demo import make_demos
 from stages.encode import encode_store
 from stages.evaluate import evaluate
 from stages.recipe import Recipe
 from stages.reward import reward_store
 from stages.sft import train_sft
-from stages.sim.pool import Pool
+from stages.sim.pool import Pool, make_pool
 from stages.update import STATE_FILE, update_policy
 
 Watch = Callable[[str, str], AbstractContextManager[Callable[..., None]]]
