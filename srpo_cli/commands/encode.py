@@ -13,7 +13,7 @@ def command(
     store: Store,
     world_model: Annotated[str, typer.Option(help="efficientnet-lite0 or pixels.")] = "efficientnet-lite0",
     label: Label = None,
-    assign: Assign = [],  # noqa: B006
+    assign: Assign = [],
     json: Json = False,
 ) -> None:
     """Encode every finished episode with a world model.

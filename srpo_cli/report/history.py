@@ -1,14 +1,17 @@
-"""The course of a run, from its metrics.jsonl: one row per iteration, whatever stages are there."""
+"""The course of a run, from its metrics.jsonl: one row per iteration, whatever stages are there.
+
+A row is {"iteration": i, STAGE: that stage's line, ...}; iteration 0 is the start. Legend: I rows.
+"""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-STAGES = ("collect", "encode", "reward", "update", "eval")
-HEALTH = ("approx_kl", "clip_fraction", "entropy", "grad_norm", "advantage_std", "groups_used")
+STAGES = ("demo", "sft", "collect", "encode", "reward", "update", "eval")
+Curve = tuple[list[int], list[float]]
 
 
 def iterations(metrics: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Rows {iteration, STAGE: its line, ...} in order of iterations; a stage logged twice counts as logged last."""
+    """The rows in order; a stage logged twice counts as logged last."""
     rows: dict[int, dict[str, Any]] = {}
     for line in metrics:
         number = int(line["iteration"])
@@ -17,11 +20,13 @@ def iterations(metrics: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def value(row: Mapping[str, Any], stage: str, key: str) -> Any:
-    """One number of one stage of a row; none where it was not logged."""
-    return row.get(stage, {}).get(key)
+    """What a stage logged under `key`, be it beside or within its `health`; none where it did not."""
+    line = row.get(stage, {})
+    found = line.get(key)
+    return line.get("health", {}).get(key) if found is None else found
 
 
-def series(rows: Iterable[Mapping[str, Any]], stage: str, key: str) -> tuple[list[int], list[float]]:
+def series(rows: Iterable[Mapping[str, Any]], stage: str, key: str) -> Curve:
     """The iterations that logged a number, and the numbers."""
     pairs = [(row["iteration"], value(row, stage, key)) for row in rows]
     kept = [(number, float(found)) for number, found in pairs if found is not None]
@@ -29,36 +34,34 @@ def series(rows: Iterable[Mapping[str, Any]], stage: str, key: str) -> tuple[lis
 
 
 def intervals(rows: Iterable[Mapping[str, Any]], stage: str) -> tuple[list[float], list[float]]:
-    """Lower and upper bounds of the success rate, in the order of `series(rows, stage, "success_rate")`."""
-    kept = [row[stage] for row in rows if value(row, stage, "success_rate") is not None]
-    bounds = [line.get("interval") or (line["success_rate"], line["success_rate"]) for line in kept]
+    """Lower and upper bounds of the success rate, in the order of `series(rows, stage, "rate")`."""
+    bounds = [value(row, stage, "interval") for row in rows if value(row, stage, "rate") is not None]
     return [float(low) for low, _ in bounds], [float(high) for _, high in bounds]
 
 
 def seconds(rows: Iterable[Mapping[str, Any]]) -> dict[str, list[float]]:
-    """Stage -> seconds in each row, 0 where it did not run; stages that never ran are left out."""
+    """Stage -> (I,) seconds, 0 where it did not run; stages that never ran are left out."""
     rows = list(rows)
     times = {stage: [float(value(row, stage, "seconds") or 0) for row in rows] for stage in STAGES}
     return {stage: column for stage, column in times.items() if any(column)}
 
 
-def per_task(rows: Iterable[Mapping[str, Any]]) -> dict[str, tuple[list[int], list[float]]]:
-    """Task -> iterations and sampled success rates, where `collect` logged them per task.
-
-    `per_task` of a line is a list of {index, rate, ...} or a mapping from task to a rate or {rate, ...}.
-    """
-    curves: dict[str, tuple[list[int], list[float]]] = {}
+def task_rates(rows: Iterable[Mapping[str, Any]], stage: str) -> dict[str, Curve]:
+    """Task name -> iterations and success rates."""
+    curves: dict[str, Curve] = {}
     for row in rows:
-        for task, rate in _rates(value(row, "collect", "per_task")):
-            numbers, rates = curves.setdefault(task, ([], []))
+        for task in value(row, stage, "tasks") or []:
+            numbers, rates = curves.setdefault(task["name"], ([], []))
             numbers.append(row["iteration"])
-            rates.append(rate)
+            rates.append(float(task["rate"]))
     return curves
 
 
-def _rates(logged: Any) -> list[tuple[str, float]]:
-    if not logged:
-        return []
-    if isinstance(logged, Mapping):
-        return [(str(k), float(v.get("rate", 0) if isinstance(v, Mapping) else v)) for k, v in logged.items()]
-    return [(str(entry["index"]), float(entry["rate"])) for entry in logged]
+def failure_reward(row: Mapping[str, Any]) -> tuple[float, float, float] | None:
+    """Lowest, mean and highest reward of an iteration's failures over all tasks; none without failures."""
+    tasks = [task for task in value(row, "reward", "tasks") or [] if task.get("failure_reward")]
+    if not tasks:
+        return None
+    failures = sum(task["failures"] for task in tasks)
+    mean = sum(task["failures"] * task["failure_reward"][1] for task in tasks) / failures
+    return min(t["failure_reward"][0] for t in tasks), mean, max(t["failure_reward"][2] for t in tasks)

@@ -4,8 +4,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from srpo_cli.console import interval, out, percent, table
-from srpo_cli.report.history import value
+from srpo_cli.report.history import failure_reward, value
 from srpo_cli.report.words import label_words, store_words
+
+ITERATION_COLUMNS = ("it", "success", "95 %", "eval", "reward", "used", "KL", "clip", "entr", "s")
+ITERATION_NOTE = (
+    "eval: of the policy after the update · reward: mean of the failures · used: groups in the update, of all · "
+    "KL, clipped share, entropy: a token · s: of all stages"
+)
 
 
 def show_store(facts: Mapping[str, Any]) -> None:
@@ -52,9 +58,8 @@ def show_run(facts: Mapping[str, Any]) -> None:
     if not facts["iterations"]:
         out.print("no metrics yet")
         return
-    columns = ["iteration", "success", "95 % interval", "held-out", "failure reward", "groups", "KL", "clipped"]
-    rows = [_iteration_row(row) for row in facts["iterations"]]
-    out.print(table("iterations", [*columns, "entropy", "s"], rows))
+    rows = [iteration_row(row) for row in facts["iterations"]]
+    out.print(table("iterations", list(ITERATION_COLUMNS), rows, ITERATION_NOTE))
 
 
 def _task_row(number: str, instruction: str, row: Mapping[str, Any]) -> list[str]:
@@ -69,29 +74,24 @@ def _reward_row(label: str, row: Mapping[str, Any]) -> list[str]:
     return [label, *numbers, centre]
 
 
-def _iteration_row(row: Mapping[str, Any]) -> list[str]:
+def iteration_row(row: Mapping[str, Any]) -> list[str]:
+    """An iteration in the order of `ITERATION_COLUMNS`."""
     total = sum(float(part.get("seconds") or 0) for part in row.values() if isinstance(part, Mapping))
-    bounds = value(row, "collect", "interval")
-    groups = f"{_number(row, 'update', 'groups_used', '.0f')}/{_number(row, 'update', 'groups', '.0f')}"
+    bounds, rewards = value(row, "collect", "interval"), failure_reward(row)
+    used, groups = value(row, "update", "groups_kept"), value(row, "update", "groups")
     return [
         str(row["iteration"]),
-        _rate(row, "collect"),
-        interval(bounds) if bounds else "-",
-        _rate(row, "eval"),
-        _number(row, "reward", "failure_reward_mean", ".3f"),
-        groups if "update" in row else "-",
-        _number(row, "update", "approx_kl", ".4f"),
-        _number(row, "update", "clip_fraction", ".3f"),
-        _number(row, "update", "entropy", ".3f"),
-        f"{total:.1f}",
+        _form(value(row, "collect", "rate"), ".0%"),
+        f"{bounds[0]:.0%}-{bounds[1]:.0%}".replace("%-", "-") if bounds else "-",
+        _form(value(row, "eval", "rate"), ".0%"),
+        _form(rewards and rewards[1], ".2f"),
+        "-" if used is None else f"{used}/{groups}",
+        _form(value(row, "update", "approx_kl"), ".4f"),
+        _form(value(row, "update", "clip_fraction"), ".3f"),
+        _form(value(row, "update", "entropy"), ".2f"),
+        f"{total:.0f}",
     ]
 
 
-def _rate(row: Mapping[str, Any], stage: str) -> str:
-    rate = value(row, stage, "success_rate")
-    return "-" if rate is None else percent(rate)
-
-
-def _number(row: Mapping[str, Any], stage: str, key: str, form: str) -> str:
-    found = value(row, stage, key)
-    return "-" if found is None else format(float(found), form)
+def _form(number: float | None, form: str) -> str:
+    return "-" if number is None else format(float(number), form)

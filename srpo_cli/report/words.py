@@ -1,6 +1,7 @@
 """Settings in a few words, the same on the terminal and in the report."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 
@@ -33,15 +34,16 @@ def encode_words(label: Mapping[str, Any]) -> str:
 
 
 def reward_words(label: Mapping[str, Any]) -> str:
-    """The preset with what differs from it, and the embedding it reads."""
-    from data.settings import build
-    from stages.progress.settings import PRESETS, RewardSettings, nearest_preset
+    """The preset that shares most settings with these, what differs from it, and the embedding that was read."""
+    from stages.progress.settings import PRESETS
 
-    settings = build(RewardSettings, label["settings"], "reward")
-    name, exact = nearest_preset(settings)
-    base = PRESETS[name]
-    changes = [f"{key}={value}" for key, value in label["settings"].items() if getattr(base, key) != value]
-    made = name if exact else f"{name} with {', '.join(changes)}"
+    presets = {name: asdict(settings) for name, settings in PRESETS.items()}
+
+    def changes(name: str) -> list[str]:
+        return [f"{key}={value}" for key, value in label["settings"].items() if presets[name].get(key) != value]
+
+    name = min(presets, key=lambda preset: len(changes(preset)))
+    made = f"{name} with {', '.join(changes(name))}" if changes(name) else name
     return f"{made}; embedding {label['embedding']}" if label.get("embedding") else made
 
 

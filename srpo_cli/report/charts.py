@@ -1,0 +1,186 @@
+"""The drawings of a report, as SVG texts with selectable labels; equal inputs give equal bytes.
+
+Legend: I iterations, n episodes.
+"""
+
+import io
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+BLUE, ORANGE, GREEN, GREY = "#2f6690", "#d17a22", "#3a7d44", "#5f6c7b"
+MANY = ("#2f6690", "#d17a22", "#3a7d44", "#9a4c95", "#b5485d", "#4aa3a2", "#8a6d3b", "#6a7fdb", "#7f8c2a", "#5f6c7b")
+STYLE: dict[Any, Any] = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "srpo",
+    "font.family": "sans-serif",
+    "font.size": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": "#b8c2cc",
+    "axes.labelcolor": GREY,
+    "axes.titlesize": 10,
+    "axes.titlelocation": "left",
+    "xtick.color": GREY,
+    "ytick.color": GREY,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#e9edf1",
+    "legend.frameon": False,
+    "lines.linewidth": 2,
+    "lines.markersize": 5,
+}
+Band = tuple[Sequence[float], Sequence[float]]
+Curve = tuple[Sequence[int], Sequence[float]]
+
+
+def draw(paint: Callable[[Figure], None], width: float = 9.6, height: float = 3.4) -> str:
+    """A figure painted in the report's style, as an SVG element."""
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(width, height), layout="constrained")
+        paint(figure)
+        text = io.StringIO()
+        FigureCanvasSVG(figure).print_svg(text, metadata={"Date": None, "Creator": None})
+    svg = text.getvalue()
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.DOTALL)
+    return svg.replace("DejaVu Sans', ", "").replace("'DejaVu Sans',", "")
+
+
+def success_curve(sampled: Curve, band: Band, held_out: Curve, held_out_band: Band) -> str:
+    """Success against iterations: sampled in training with its interval, evaluations as points with theirs."""
+
+    def paint(figure: Figure) -> None:
+        axes = figure.subplots()
+        if sampled[0]:
+            axes.fill_between(sampled[0], *band, color=BLUE, alpha=0.15, linewidth=0)
+            axes.plot(*sampled, color=BLUE, marker="o", label="sampled, training states")
+        if held_out[0]:
+            rates = np.asarray(held_out[1])
+            below, above = rates - held_out_band[0], np.asarray(held_out_band[1]) - rates
+            bars = np.maximum([below, above], 0)
+            axes.errorbar(
+                *held_out, yerr=bars, color=ORANGE, fmt="s", capsize=3, elinewidth=1.3, label="evaluation, held-out"
+            )
+        _percent(axes)
+        _iterations(axes)
+        axes.legend(loc="upper left")
+
+    return draw(paint)
+
+
+def task_curves(curves: Mapping[str, Curve]) -> str:
+    """Sampled success of each task against iterations."""
+
+    def paint(figure: Figure) -> None:
+        axes = figure.subplots()
+        for i, (task, curve) in enumerate(curves.items()):
+            axes.plot(*curve, color=MANY[i % len(MANY)], marker="o", markersize=3, label=short_name(task))
+        _percent(axes)
+        _iterations(axes)
+        axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=8.5)
+
+    return draw(paint)
+
+
+def reward_history(numbers: Sequence[int], low: Sequence[float], mean: Sequence[float], high: Sequence[float]) -> str:
+    """Rewards of the failures against iterations: mean, and the range from the lowest to the highest."""
+
+    def paint(figure: Figure) -> None:
+        axes = figure.subplots()
+        axes.fill_between(numbers, low, high, color=BLUE, alpha=0.12, linewidth=0, label="lowest to highest")
+        axes.plot(numbers, mean, color=BLUE, marker="o", label="mean of the failures")
+        axes.set_ylim(0, 1)
+        axes.set_ylabel("reward")
+        _iterations(axes)
+        axes.legend(loc="upper left")
+
+    return draw(paint, height=2.8)
+
+
+def reward_strips(rewards: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> str:
+    """Every episode as a dot at its reward, a row a task: task -> ((n,) rewards, (n,) success)."""
+
+    def paint(figure: Figure) -> None:
+        axes = figure.subplots()
+        for row, (values, success) in enumerate(rewards.values()):
+            for mask, color in ((~success, BLUE), (success, GREEN)):
+                spread = _spread(values[mask])
+                axes.scatter(values[mask], row + spread, s=18, color=color, alpha=0.65, linewidths=0)
+        axes.scatter([], [], s=18, color=BLUE, label="failure")
+        axes.scatter([], [], s=18, color=GREEN, label="success")
+        axes.set_yticks(range(len(rewards)), list(rewards), fontsize=9)
+        axes.set_ylim(len(rewards) - 0.5, -0.5)
+        axes.set_xlim(-0.03, 1.05)
+        axes.set_xlabel("reward")
+        figure.legend(loc="outside upper left", ncols=2)
+
+    return draw(paint, height=1.2 + 0.55 * len(rewards))
+
+
+def small_multiples(curves: Mapping[str, Curve]) -> str:
+    """One small plot a figure of health, three a row."""
+
+    def paint(figure: Figure) -> None:
+        rows = -(-len(curves) // 3)
+        grid = figure.subplots(rows, 3, squeeze=False).ravel()
+        for axes, (name, curve) in zip(grid, curves.items(), strict=False):
+            axes.plot(*curve, color=BLUE, marker="o", markersize=3)
+            axes.set_title(name)
+            axes.set_ylim(bottom=min(0.0, *curve[1]))
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
+        for axes in grid[len(curves) :]:
+            axes.set_visible(False)
+
+    return draw(paint, height=2.1 * -(-len(curves) // 3))
+
+
+def stacked_seconds(numbers: Sequence[int], seconds: Mapping[str, Sequence[float]]) -> str:
+    """Seconds of each stage, one bar an iteration."""
+
+    def paint(figure: Figure) -> None:
+        axes = figure.subplots()
+        base = np.zeros(len(numbers))
+        for i, (stage, column) in enumerate(seconds.items()):
+            axes.bar(numbers, column, bottom=base, width=0.7, color=MANY[i], label=stage)
+            base += np.asarray(column)
+        axes.set_ylabel("seconds")
+        axes.grid(visible=False, axis="x")
+        _iterations(axes)
+        axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+
+    return draw(paint, height=2.8)
+
+
+def short_name(task: str, most: int = 42) -> str:
+    """A task's name, readable in a legend."""
+    words = task.replace("_", " ").removeprefix("pick up the ").removesuffix(" and place it in the basket")
+    return words if len(words) <= most else words[: most - 1] + "…"
+
+
+def _percent(axes: Axes) -> None:
+    axes.set_ylim(0, 1.02)
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+    axes.set_ylabel("success")
+
+
+def _iterations(axes: Axes) -> None:
+    axes.set_xlabel("iteration")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+
+
+def _spread(values: np.ndarray, bins: int = 60, step: float = 0.07, most: float = 0.38) -> np.ndarray:
+    """Vertical offsets in [-most, most] that keep dots of nearly equal value apart."""
+    offsets = np.zeros(len(values))
+    cells = np.round(values * bins).astype(int)
+    for cell in np.unique(cells):
+        members = np.flatnonzero(cells == cell)
+        ladder = (np.arange(len(members)) - (len(members) - 1) / 2) * step
+        offsets[members] = ladder * min(1.0, most / max(np.abs(ladder).max(), 1e-9))
+    return offsets
