@@ -48,26 +48,30 @@ def draw(paint: Callable[[Figure], None], width: float = 9.6, height: float = 3.
         paint(figure)
         text = io.StringIO()
         FigureCanvasSVG(figure).print_svg(text, metadata={"Date": None, "Creator": None})
-    svg = text.getvalue()
+    return _inline(text.getvalue())
+
+
+def _inline(svg: str) -> str:
+    """An SVG document as an element of a page: the page's font, and no names that another drawing has too."""
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.DOTALL)
-    return svg.replace("DejaVu Sans', ", "").replace("'DejaVu Sans',", "")
+    svg = re.sub(r"font-family: [^;\"]*", "font-family: inherit", svg)
+    svg = re.sub(r' id="[A-Za-z0-9.]+_\d+"', "", svg)
+    return svg.replace("<svg ", '<svg role="img" ', 1)
 
 
-def success_curve(sampled: Curve, band: Band, held_out: Curve, held_out_band: Band) -> str:
-    """Success against iterations: sampled in training with its interval, evaluations as points with theirs."""
+def success_curve(sampled: Curve, band: Band, evaluated: Curve, evaluated_band: Band, words: str) -> str:
+    """Success against iterations: sampled in training, and evaluations (described by `words`) as points."""
 
     def paint(figure: Figure) -> None:
         axes = figure.subplots()
         if sampled[0]:
             axes.fill_between(sampled[0], *band, color=BLUE, alpha=0.15, linewidth=0)
             axes.plot(*sampled, color=BLUE, marker="o", label="sampled, training states")
-        if held_out[0]:
-            rates = np.asarray(held_out[1])
-            below, above = rates - held_out_band[0], np.asarray(held_out_band[1]) - rates
+        if evaluated[0]:
+            rates = np.asarray(evaluated[1])
+            below, above = rates - evaluated_band[0], np.asarray(evaluated_band[1]) - rates
             bars = np.maximum([below, above], 0)
-            axes.errorbar(
-                *held_out, yerr=bars, color=ORANGE, fmt="s", capsize=3, elinewidth=1.3, label="evaluation, held-out"
-            )
+            axes.errorbar(*evaluated, yerr=bars, color=ORANGE, fmt="s", capsize=3, elinewidth=1.3, label=words)
         _percent(axes)
         _iterations(axes)
         axes.legend(loc="upper left")

@@ -5,7 +5,7 @@ from typing import Any
 
 from srpo_cli.console import interval, percent
 from srpo_cli.report import charts, history, page
-from srpo_cli.report.text import ITERATION_COLUMNS, iteration_row
+from srpo_cli.report.text import ITERATION_COLUMNS, ITERATION_NOTE, iteration_row
 
 Rows = Sequence[Mapping[str, Any]]
 HEALTH = {
@@ -26,7 +26,10 @@ def headline(rows: Rows) -> str:
         items += [(f"sampled success, {what}", *_rate(row["collect"])) for row in found]
     evaluated = [row for row in rows if history.value(row, "eval", "rate") is not None]
     for row in evaluated[-1:]:
-        items.append((f"evaluation of policy {row['iteration']}", *_rate(row["eval"])))
+        rate, note = _rate(row["eval"])
+        overlap = row["eval"].get("trained_on")
+        seen = "" if overlap is None else f"; {overlap} of them start where training did"
+        items.append((f"{_evaluation(rows)} (policy {row['iteration']})", rate, note + seen))
     total = sum(sum(column) for column in history.seconds(rows).values())
     if collected:
         items.append(("time of all stages", _duration(total), f"{len(collected)} iterations"))
@@ -35,15 +38,15 @@ def headline(rows: Rows) -> str:
 
 def success(rows: Rows) -> str:
     """The success curve, and one for each task where there are several."""
-    sampled, held_out = history.series(rows, "collect", "rate"), history.series(rows, "eval", "rate")
-    if not sampled[0] and not held_out[0]:
+    sampled, evaluated = history.series(rows, "collect", "rate"), history.series(rows, "eval", "rate")
+    if not sampled[0] and not evaluated[0]:
         return ""
     bands = history.intervals(rows, "collect"), history.intervals(rows, "eval")
     lead = (
         "Share of episodes that reach the goal, with 95 % Wilson intervals. Iteration i is rolled out with policy i-1; "
         "an evaluation at i is of policy i."
     )
-    parts = [page.chart(charts.success_curve(sampled, bands[0], held_out, bands[1]))]
+    parts = [page.chart(charts.success_curve(sampled, bands[0], evaluated, bands[1], _evaluation(rows)))]
     tasks = history.task_rates(rows, "collect")
     if len(tasks) > 1 and len(sampled[0]) > 1:
         parts += [page.heading("Each task, sampled"), page.chart(charts.task_curves(tasks))]
@@ -97,7 +100,7 @@ def numbers(rows: Rows) -> str:
     """All iterations as a table, folded."""
     lines = [iteration_row(row) for row in rows]
     made = page.table(ITERATION_COLUMNS, lines, range(len(ITERATION_COLUMNS)))
-    return page.section("Numbers", "", page.folded(f"{len(lines)} rows", made))
+    return page.section("Numbers", ITERATION_NOTE, page.folded(f"{len(lines)} rows", made))
 
 
 def settings(sections: Mapping[str, Mapping[str, Any]], versions: Mapping[str, Any]) -> str:
@@ -107,6 +110,15 @@ def settings(sections: Mapping[str, Mapping[str, Any]], versions: Mapping[str, A
     if versions:
         parts.append(page.table(("package", "version"), sorted(versions.items())))
     return page.section("Settings and versions", "", *parts) if parts else ""
+
+
+def _evaluation(rows: Rows) -> str:
+    """On what the last evaluation was: `evaluation, heldout states, greedy`."""
+    line: Mapping[str, Any] = next((row["eval"] for row in reversed(rows) if "eval" in row), {})
+    heat = line.get("temperature")
+    how = [] if heat is None else ["greedy" if heat == 0 else f"temperature {heat:g}"]
+    what = [f"{line['inits']} states"] if line.get("inits") else []
+    return ", ".join(["evaluation", *what, *how])
 
 
 def _numbers(kept: Sequence[tuple[int, Any]]) -> list[int]:

@@ -55,19 +55,32 @@ def strips(store: RolloutStore, label: str | None) -> str:
 
 
 def choose_episodes(store: RolloutStore, label: str | None) -> dict[str, int]:
-    """What to show -> episode: a success of median length, and the failures of highest and lowest reward."""
+    """What to show -> episode: a success of median length, and the failures of highest and lowest reward.
+
+    All are of one task where one has both outcomes (the one with most of the rarer), so that they can be compared.
+    """
     done, success, steps = store.done(), store.success(), store.steps()
     won, lost = done[success[done]], done[~success[done]]
+    tasks = store.plan.task
+    rarer = {task: min((tasks[won] == task).sum(), (tasks[lost] == task).sum()) for task in np.unique(tasks)}
+    if any(rarer.values()):
+        task = max(rarer, key=lambda t: rarer[t])
+        won, lost = won[tasks[won] == task], lost[tasks[lost] == task]
     chosen = {}
     if len(won):
         chosen["success"] = int(won[np.argsort(steps[won], kind="stable")[len(won) // 2]])
-    if len(lost):
-        values = reward_columns(store, label)[lost] if label else np.zeros(len(lost))
-        ranked = lost[np.argsort(np.nan_to_num(values), kind="stable")]
-        ranks = {"failure, highest reward": ranked[-1], "failure, lowest reward": ranked[0]}
-        distinct = np.nanmax(values) > np.nanmin(values) if len(lost) > 1 else False
-        chosen |= {k: int(v) for k, v in ranks.items()} if distinct else {"failure": int(ranked[0])}
-    return chosen
+    return chosen | _ranked_failures(lost, reward_columns(store, label)[lost] if label else np.zeros(len(lost)))
+
+
+def _ranked_failures(lost: np.ndarray, rewards: np.ndarray) -> dict[str, int]:
+    """The failures (n,) of highest and lowest reward (n,), or just the first where they do not differ."""
+    if not len(lost):
+        return {}
+    rewards = np.nan_to_num(rewards)
+    if rewards.max() == rewards.min():
+        return {"failure": int(lost[0])}
+    best, worst = lost[rewards.argmax()], lost[rewards.argmin()]
+    return {"failure, highest reward": int(best), "failure, lowest reward": int(worst)}
 
 
 def usual_label(store: RolloutStore) -> str | None:
