@@ -14,6 +14,9 @@ from data.cache import cache_dir
 from data.errors import UserError
 from srpo_cli.app import COMMANDS, app
 
+INTERRUPTED = 130
+"""Also what typer returns when it meets Ctrl-C itself."""
+
 
 def main() -> None:
     """Entry point of the console script."""
@@ -23,13 +26,18 @@ def main() -> None:
 def run(arguments: list[str]) -> int:
     """Run one command line and return its exit code; whatever went wrong is told in one line on stderr."""
     try:
-        return app(arguments, prog_name="srpo", standalone_mode=False) or 0
+        code = app(arguments, prog_name="srpo", standalone_mode=False) or 0
+        return _interrupted() if code == INTERRUPTED else code
     except UserError as error:
         return _say(str(error), 2)
     except KeyboardInterrupt:
-        return _say("interrupted; what was finished is kept: run the same command again to go on", 130)
+        return _interrupted()
     except Exception as error:
         return _command_line_error(error, arguments) if hasattr(error, "format_message") else _own_fault(error)
+
+
+def _interrupted() -> int:
+    return _say("interrupted; what was finished is kept: run the same command again to go on", INTERRUPTED)
 
 
 def _command_line_error(error: Exception, arguments: list[str]) -> int:
