@@ -42,6 +42,7 @@ class LiberoEngine:
         """Free its OpenGL context; the engine is of no use afterwards."""
         atexit.unregister(self.close)
         if self._env is not None:
+            self._gl().make_current()
             self._env.close()
             self._env = None
 
@@ -51,12 +52,23 @@ class LiberoEngine:
         try:
             with quiet():
                 self._env.seed(0)
-                self._env.reset()
+                self._reset_env()
         finally:
             np.random.set_state(generator)  # noqa: NPY002
         self._env.set_init_state(initial_state(self.task, init))
         for _ in range(SETTLE_STEPS):
             self.step(np.array(NO_OP))
+
+    def _reset_env(self) -> None:
+        """LIBERO's hard reset makes a new renderer; the old one is freed in its own context."""
+        old = self._env.sim._render_context_offscreen
+        self._env.reset()
+        old.gl_ctx.make_current()
+        old.con.free()
+        self._gl().make_current()
+
+    def _gl(self) -> Any:
+        return self._env.sim._render_context_offscreen.gl_ctx
 
     def step(self, action: np.ndarray) -> bool:
         """One control step of `action` (7,); whether LIBERO's goal holds."""
@@ -86,4 +98,5 @@ class LiberoEngine:
         """(size, size, 3) u8 by LIBERO's renderer, upright for a person (LIBERO's observation is upside down)."""
         check_request(camera, size)
         self._env.sim.forward()
+        self._gl().make_current()
         return np.ascontiguousarray(self._env.sim.render(camera_name=camera, width=size, height=size)[::-1])
