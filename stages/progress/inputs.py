@@ -10,6 +10,8 @@ import numpy as np
 from data.errors import UserError
 from stages.progress.settings import RewardSettings
 
+LARGEST = 1e100
+"""numbers from here on count as infinite: their squares overflow"""
 Checked = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]
 
 
@@ -57,7 +59,7 @@ def check_embedding(embedding: np.ndarray, n: int, what: str = "embedding") -> n
     if embedding.dtype.kind not in "fiu":
         raise UserError(f"{what} must hold real numbers, not {embedding.dtype}")
     rows = embedding.astype(np.float64)
-    _refuse_rows(~np.all(np.isfinite(rows), axis=1), f"{what} is NaN or infinite")
+    _refuse_rows(~np.all(np.abs(rows) < LARGEST, axis=1), f"{what} is NaN or infinite")
     return rows
 
 

@@ -163,6 +163,22 @@ def test_a_label_killed_while_being_written_is_written_again(path: Path, monkeyp
     assert {k: v[0] for k, v in content(path).items()} == {k: v[0] for k, v in whole.items()}
 
 
+def test_a_kill_while_replacing_a_label_leaves_it_unfinished(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reward_store(path, PAPER)
+    group: Any = RolloutStore.open(path, writable=True).group
+    group["encode/pixels/embedding"][5] = np.arange(D)
+
+    def killed(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(zarr.Group, "create_group", killed)
+        with pytest.raises(KeyboardInterrupt):
+            reward_store(path, PAPER)
+    assert written_rewards(RolloutStore.open(path), "paper") is None
+    assert not reward_store(path, PAPER)["up_to_date"]
+
+
 def test_binary_needs_no_embedding(tmp_path: Path) -> None:
     store = make_store(tmp_path / "a.zarr")
     result = reward_store(tmp_path / "a.zarr", BINARY)

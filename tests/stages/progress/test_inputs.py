@@ -24,6 +24,7 @@ def with_value(row: int, value: float) -> np.ndarray:
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "NaN": ({"embedding": with_value(4, np.nan)}, "row 4: embedding is NaN or infinite"),
     "infinite": ({"embedding": with_value(2, -np.inf)}, "row 2: embedding is NaN or infinite"),
+    "beyond squaring": ({"embedding": with_value(2, 1e200)}, "row 2: embedding is NaN or infinite"),
     "one dimension": ({"embedding": ROWS[0]}, r"embedding must be \(N, D\)"),
     "three dimensions": ({"embedding": ROWS[None]}, r"embedding must be \(N, D\)"),
     "no dimensions": ({"embedding": ROWS[:, :0]}, "D >= 1"),
