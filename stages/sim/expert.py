@@ -16,17 +16,15 @@ RECIPE = 1
 """Raised whenever the expert's actions change."""
 STEP, TURN = 0.05, 0.5
 """What an action of 1 asks for in a control step: metres and radians (robosuite's OSC_POSE)."""
-GAIN, DESCENT_GAIN, TURN_GAIN, MAX_TURN = 1.6, 1.2, 1.2, 0.3
+GAIN, DESCENT_GAIN, SIDE_GAIN, TURN_GAIN, MAX_TURN = 1.6, 1.2, 3.0, 1.2, 0.3
 HOVER, CLEARANCE = 0.09, 0.03
 """Heights: gripper over the object's top before it descends; object over the basket's rim while it is carried."""
 ABOVE, OVER_BASKET, ARRIVED, LIFTED = 0.012, 0.02, 0.004, 0.02
 """How near is near enough: across, before descending and before opening; in height, before closing and carrying."""
-FUNNEL, FUNNEL_SLOPE = 0.004, 10.0
-"""A descent waits FUNNEL_SLOPE metres higher for every metre beyond FUNNEL that the gripper is off to a side."""
-CLOSING, STALLED, DROPPED = 9, 18, 25
+NEARLY, CLOSING, STALLED, GIVEN_UP, DROPPED = 0.02, 9, 18, 50, 25
 """Control steps: until the fingers have closed; until a descent that does not arrive counts as done; until an object
 that was let go and is not in the basket is picked up again."""
-UNDER_TOP, OVER_FLOOR = 0.035, 0.012
+UNDER_TOP, OVER_FLOOR = 0.030, 0.012
 LOST = 0.02
 """An object whose box is so far from the gripper has not been grasped."""
 DOWN = np.array([[0.0, 1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, -1.0]])
@@ -74,7 +72,7 @@ class ScriptedExpert:
         while (following := self._next()) is not self.phase:
             self.phase, self._elapsed = following, 0
         self._elapsed += 1
-        gain = DESCENT_GAIN if self.phase is Phase.DESCEND else GAIN
+        gain = np.array([SIDE_GAIN, SIDE_GAIN, DESCENT_GAIN]) if self.phase in (Phase.DESCEND, Phase.CLOSE) else GAIN
         move = np.clip(gain * (self._target() - self._hand()) / STEP, -1.0, 1.0)
         grip = 1.0 if self.phase in (Phase.CLOSE, Phase.LIFT, Phase.CARRY) else -1.0
         return np.concatenate((move, self._turn(), (grip,))).astype(np.float32)
@@ -85,8 +83,10 @@ class ScriptedExpert:
         near = np.abs(target - hand)
         if self.phase is Phase.APPROACH and np.hypot(*near[:2]) < ABOVE:
             return Phase.DESCEND
-        if self.phase is Phase.DESCEND and (near[2] < ARRIVED or self._elapsed >= STALLED):
+        if self.phase is Phase.DESCEND and (near[2] < ARRIVED or (self._elapsed >= STALLED and near[2] < NEARLY)):
             return Phase.CLOSE
+        if self.phase is Phase.DESCEND and self._elapsed >= GIVEN_UP:
+            return Phase.APPROACH
         if self.phase is Phase.CLOSE and self._elapsed >= CLOSING:
             return Phase.LIFT
         if self.phase in (Phase.LIFT, Phase.CARRY) and self._lost():
@@ -96,7 +96,7 @@ class ScriptedExpert:
         if self.phase is Phase.CARRY and np.hypot(*near[:2]) < OVER_BASKET:
             return Phase.OPEN
         if self.phase is Phase.OPEN and self._elapsed >= DROPPED:
-            return Phase.APPROACH
+            return Phase.APPROACH if self._lost() else Phase.CLOSE
         return self.phase
 
     def _target(self) -> np.ndarray:
@@ -107,9 +107,7 @@ class ScriptedExpert:
             return np.array([*centre[:2], high[2] + HOVER])
         if self.phase in (Phase.DESCEND, Phase.CLOSE):
             grasp = max(low[2] + OVER_FLOOR, high[2] - UNDER_TOP)
-            off = np.hypot(*(centre - hand)[:2])
-            wait = FUNNEL_SLOPE * max(0.0, off - FUNNEL) if self.phase is Phase.DESCEND else 0.0
-            return np.array([*centre[:2], min(grasp + wait, high[2] + HOVER)])
+            return np.array([*centre[:2], grasp])
         carry = self._bounds(self._walls)[1][2] + CLEARANCE + hand[2] - low[2]
         where = hand if self.phase is Phase.LIFT else self._simulator.data.site_xpos[self._basket]
         return np.array([*where[:2], hand[2] if self.phase is Phase.OPEN else carry])
