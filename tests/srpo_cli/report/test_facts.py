@@ -1,0 +1,94 @@
+"""The facts of stores, episodes and runs against values worked by hand."""
+
+import json
+
+import numpy as np
+import pytest
+
+from data.errors import UserError
+from data.rates import wilson
+from data.store import RolloutStore
+from srpo_cli.report import history
+from srpo_cli.report.overview import episode_details, store_overview
+from srpo_cli.report.stores import choose_episodes, usual_label
+from srpo_cli.report.words import label_words
+from tests.srpo_cli.report.conftest import add_reward, metrics
+
+
+def test_overview_counts(store: RolloutStore) -> None:
+    facts = store_overview(store)
+    assert {name: facts[name] for name in ("asked", "done", "errors", "successes")} == {
+        "asked": 8,
+        "done": 7,
+        "errors": 1,
+        "successes": 3,
+    }
+    assert facts["interval"] == wilson(3, 7)
+    first, second = facts["tasks"]
+    assert (first["asked"], first["done"], first["errors"], first["successes"], first["steps"]) == (4, 4, 0, 2, 6.0)
+    assert (second["done"], second["errors"], second["successes"], second["inits"]) == (3, 1, 1, [2, 3])
+    assert facts["groups"] == {"all": 4, "mixed": 3}
+    assert [entry["label"] for entry in facts["labels"]["reward"]] == ["paper"]
+    json.dumps(facts)
+
+
+def test_episode_details(store: RolloutStore) -> None:
+    facts, episode = episode_details(store, 3), store.read(3)
+    assert (facts["task"], facts["group"], facts["seed"], facts["status"], facts["success"]) == (
+        2,
+        1,
+        103,
+        "done",
+        False,
+    )
+    assert (facts["steps"], facts["queries"], facts["seconds"]) == (8, 2, 0.4)
+    assert facts["actions"]["gripper"]["max"] == float(episode.action[:, 6].max())
+    assert episode.logprob is not None
+    assert facts["logprob"]["mean"] == pytest.approx(episode.logprob.mean())
+    assert facts["rewards"]["paper"] == {"reward": 0.6, "distance": 4.0, "reference": 0, "is_reference": False}
+    assert episode_details(store, 0)["rewards"]["paper"]["distance"] is None
+    json.dumps(facts, allow_nan=False)
+
+
+def test_an_episode_in_error_and_one_that_is_not_there(store: RolloutStore) -> None:
+    assert episode_details(store, 4)["status"] == "error"
+    assert "steps" not in episode_details(store, 4)
+    with pytest.raises(UserError, match="episodes 0 to 7, not 8"):
+        episode_details(store, 8)
+
+
+def test_pictures_compare_episodes_of_one_task(store: RolloutStore) -> None:
+    """Task 2 has two successes (5 and 3 steps: the median of two is the longer) and failures at 0.2 and 0.6."""
+    assert usual_label(store) == "paper"
+    assert choose_episodes(store, "paper") == {
+        "success": 0,
+        "failure, highest reward": 3,
+        "failure, lowest reward": 1,
+    }
+    assert choose_episodes(store, None) == {"success": 0, "failure": 1}
+
+
+def test_the_label_that_the_update_read_is_shown(store: RolloutStore) -> None:
+    writable = RolloutStore.open(store.path, writable=True)
+    add_reward(writable, "binary", np.zeros(8))
+    assert usual_label(RolloutStore.open(store.path)) == "paper"
+    writable.group.create_group("update/grpo").update_attributes({"reward": "binary"})
+    assert usual_label(RolloutStore.open(store.path)) == "binary"
+
+
+def test_reward_settings_in_words() -> None:
+    label = {"label": "mine", "settings": {"distance": "cosine", "alpha": 0.5, "gone": 1}, "embedding": "pixels"}
+    assert label_words("reward", label) == ("mine", "cosine with alpha=0.5, gone=1; embedding pixels")
+    assert label_words("reward", {"label": "half", "unfinished": True}) == ("half", "unfinished")
+
+
+def test_history() -> None:
+    rows = history.iterations(metrics())
+    assert [row["iteration"] for row in rows] == [0, 1, 2, 3]
+    assert history.series(rows, "collect", "rate") == ([1, 2, 3], [0.25, 1.0, 0.75])
+    assert history.series(rows, "update", "approx_kl") == ([1, 3], [0.01, 0.03])
+    assert history.intervals(rows, "eval") == tuple([bound] for bound in wilson(4, 20))
+    assert history.failure_reward(rows[1]) == pytest.approx((0.1, 0.4, 0.79))
+    assert history.failure_reward(rows[2]) is None
+    assert history.seconds(rows)["update"] == [0, 5.0, 0, 5.0]
+    assert history.task_rates(rows, "collect")["task_9"] == ([1, 2, 3], [0.25, 1.0, 0.75])
