@@ -25,7 +25,7 @@ import numpy as np
 
 from data.errors import UserError, unknown
 from data.lineage import digest
-from data.store import ERROR, RolloutStore
+from data.store import DONE, ERROR, RolloutStore
 from stages.progress.npz import read_arrays, write_arrays
 from stages.progress.rewards import RewardResult, compute_rewards
 from stages.progress.settings import RewardSettings, nearest_preset
@@ -122,12 +122,12 @@ def reward_file(path: str | Path, out: str | Path | None, settings: RewardSettin
 
 
 def _read_batch(store: RolloutStore, settings: RewardSettings, asked: str | None) -> Batch:
-    broken = np.flatnonzero(store.status() == ERROR)
+    status = store.status()
+    broken, done = np.flatnonzero(status == ERROR), np.flatnonzero(status == DONE)
     if len(broken):
         raise UserError(
             f"{_episodes(broken)} of {store.path} ended in an error; run the same `srpo collect` again to retry"
         )
-    done = store.done()
     if not len(done):
         raise UserError(f"{store.path} has no finished episode to reward; run `srpo collect {store.path}` first")
     label = _choose_embedding(store, asked) if settings.needs_embedding else None

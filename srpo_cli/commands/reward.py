@@ -27,11 +27,11 @@ def command(
             help="An earlier store of the run, for tasks without a success here; may be given again, oldest first.",
             show_default=False,
         ),
-    ] = [],  # noqa: B006
+    ] = [],
     result_file: Annotated[
         Path | None, typer.Option("--out", metavar="OUT.npz", help="Where a FILE's rewards go.", show_default=False)
     ] = None,
-    assign: Assign = [],  # noqa: B006
+    assign: Assign = [],
     as_json: Json = False,
 ) -> None:
     """Reward every episode: 1 for a success, up to alpha for a failure that came near one.
