@@ -114,6 +114,8 @@ class Renderer:
         category = mujoco.mjtCatBit.mjCAT_ALL
         mujoco.mjv_updateScene(self._model, data, self._options, None, self._camera, category, self._scene)
         view = mujoco.MjrRect(0, 0, size, size)
+        # Another model's renderer may have drawn last, and mjr_render would go on in its framebuffer.
+        mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self._context)
         mujoco.mjr_render(view, self._scene, self._context)
         pixels = np.empty((size, size, 3), np.uint8)
         mujoco.mjr_readPixels(pixels, None, view, self._context)
@@ -129,4 +131,3 @@ class Renderer:
         self._model.vis.global_.offwidth = max(self._size, int(self._model.vis.global_.offwidth))
         self._model.vis.global_.offheight = max(self._size, int(self._model.vis.global_.offheight))
         self._context = mujoco.MjrContext(self._model, mujoco.mjtFontScale.mjFONTSCALE_150)
-        mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self._context)
