@@ -1,12 +1,14 @@
 """The facts of stores, episodes and runs against values worked by hand."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from data.errors import UserError
 from data.rates import wilson
+from data.runs import Run
 from data.store import RolloutStore
 from srpo_cli.report import history
 from srpo_cli.report.overview import episode_details, store_overview
@@ -92,3 +94,14 @@ def test_history() -> None:
     assert history.failure_reward(rows[2]) is None
     assert history.seconds(rows)["update"] == [0, 5.0, 0, 5.0]
     assert history.task_rates(rows, "collect")["task_9"] == ([1, 2, 3], [0.25, 1.0, 0.75])
+
+
+def test_a_line_under_way_is_passed_over_and_a_damaged_one_named(run: Path) -> None:
+    file = run / "metrics.jsonl"
+    whole = file.read_text()
+    file.write_text(whole + '{"iteration": 4, "sta')
+    assert [row["iteration"] for row in history.read_rows(Run.open(run))] == [0, 1, 2, 3]
+    assert file.read_text() != whole
+    file.write_text("{}}\n" + whole)
+    with pytest.raises(UserError, match=r"metrics.jsonl line 1 is damaged"):
+        history.read_rows(Run.open(run))
