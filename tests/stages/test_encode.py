@@ -131,6 +131,14 @@ def test_interrupted_and_undisturbed_runs_end_alike(path: Path, tmp_path: Path, 
     assert content(path) == content(tmp_path / "b.zarr")
 
 
+def test_threads_change_no_byte(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(path, tmp_path / "b.zarr")
+    for target, cores in ((path, 1), (tmp_path / "b.zarr", 3)):
+        monkeypatch.setattr("os.cpu_count", lambda cores=cores: cores)
+        encode_store(target, "efficientnet-lite0")
+    assert content(path) == content(tmp_path / "b.zarr")
+
+
 def test_a_label_killed_while_being_made_is_made_anew(path: Path) -> None:
     root = zarr.open_group(path, mode="r+")
     root.create_group("encode/pixels").create_array("embedding", shape=(N, 3), chunks=(1, 3), dtype="float32")
