@@ -20,6 +20,8 @@ from stages.learning.threads import torch_threads
 from stages.policies.base import Observation, Policy, PolicySpec, load_policy, weights_digest
 from stages.policies.checkpoint import holds, read_record, write_checkpoint
 from stages.policies.mini import MiniConfig, MiniPolicy, proprio_features
+from stages.policies.trained import KEY as HISTORY
+from stages.policies.trained import extend_history
 from stages.sim.simulator import Simulator
 from stages.sim.tasks import suite_tasks
 
@@ -120,10 +122,13 @@ def train_sft(
             except FloatingPointError as error:
                 raise UserError(f"{error}; nothing was saved: lower --set lr") from error
         speed["samples_per_second"] = figures.pop("samples_per_second")
-        facts = {"demonstrations": len(demos), "moments": len(moments), "tasks": _tasks(demos)}
-        record = {"kind": "sft", "inputs": inputs, "policy": base, "settings": asdict(settings), **facts, **figures}
-        write_checkpoint(out, trained.save, record)
-    return {**read_record(out), **speed, "out": str(out), "weights": weights_digest(out), "up_to_date": present}
+        counts = {"demonstrations": len(demos), "moments": len(moments), "tasks": _tasks(demos)}
+        record = {"kind": "sft", "inputs": inputs, "policy": base, "settings": asdict(settings), **counts, **figures}
+        before = {} if policy == "mini" else read_record(Path(policy))
+        history = extend_history(before, *(RolloutStore.open(store) for store in stores))
+        write_checkpoint(out, trained.save, record | history)
+    facts = {key: value for key, value in read_record(out).items() if key != HISTORY}
+    return {**facts, **speed, "out": str(out), "weights": weights_digest(out), "up_to_date": present}
 
 
 def read_demos(store: str | Path) -> Iterator[Demo]:

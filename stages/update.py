@@ -12,6 +12,7 @@ import re
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,13 +22,16 @@ from data.errors import UserError, unknown
 from data.lineage import digest, digest_files
 from data.store import RolloutStore
 from stages.learning.advantages import AdvantageSettings
-from stages.learning.batch import Selection, build_batch, select
+from stages.learning.batch import Batch, Selection, build_batch, select
 from stages.learning.threads import torch_threads
 from stages.learning.trainer import STATE_FILE, Trainer, TrainerSettings
 from stages.policies.base import Policy, load_policy, weights_digest
 from stages.policies.checkpoint import holds, read_record, write_checkpoint
+from stages.policies.trained import KEY as HISTORY
+from stages.policies.trained import extend_history
 
 ALGORITHMS = ("grpo",)
+Fill = Callable[[Path], None]
 
 
 @dataclass(frozen=True)
@@ -90,30 +94,37 @@ def update_policy(
     weights = _check_policy(opened, policy_dir)
     selection = select(opened, reward_label, settings.advantages())
     batch = build_batch(opened, selection) if selection.groups_kept else None
-    state = policy_dir / STATE_FILE
     asked = {"algorithm": algorithm, "reward": reward_label, "policy": weights, "settings": asdict(settings)}
-    content = batch.digest() if batch else opened.success()
-    inputs = digest(asked, content, digest_files([state]) if state.is_file() else "", opened.attrs["temperature"])
+    inputs = _inputs(opened, asked, batch, policy_dir)
     label = _choose_label(opened, label, algorithm, asked)
-    result: dict[str, Any] = {"label": label, "out": str(out)}
-    if present := holds(out, inputs):
-        if policy is not None:
-            policy.module.load_state_dict(load_policy(out).module.state_dict())
-    else:
-        facts = {**asked, "inputs": inputs, "kind": "update", **_counts(selection, len(batch) if batch else 0)}
-        if batch is None:
-            write_checkpoint(out, lambda folder: _copy(policy_dir, folder), facts | {"updated": False, "health": {}})
-        else:
+    present = holds(out, inputs)
+    speed: dict[str, float] = {}
+    if not present:
+        fill: Fill = partial(_copy, policy_dir)
+        health: dict[str, float] = {}
+        if batch is not None:
             policy = policy or load_policy(policy_dir, "cuda" if torch.cuda.is_available() else "cpu")
+            seed, temperature = int(digest(settings.seed, inputs), 16), float(opened.attrs["temperature"])
             with torch_threads(threads):
                 trainer = Trainer(policy, settings, policy_dir)
-                seed = int(digest(settings.seed, inputs), 16)
-                health = trainer.fit(batch, float(opened.attrs["temperature"]), seed, progress)
-            result["samples_per_second"] = health.pop("samples_per_second")
-            write_checkpoint(out, trainer.save, facts | {"updated": True, "health": health})
-    attrs = read_record(out) | {"checkpoint": out.name, "weights": weights_digest(out)}
+                fill, health = trainer.save, trainer.fit(batch, temperature, seed, progress)
+            speed["samples_per_second"] = health.pop("samples_per_second")
+        facts = {"kind": "update", "inputs": inputs, "updated": batch is not None, "health": health}
+        counts = _counts(selection, len(batch) if batch else 0)
+        write_checkpoint(out, fill, asked | facts | counts | extend_history(read_record(policy_dir), opened))
+    elif policy is not None:
+        policy.module.load_state_dict(load_policy(out).module.state_dict())
+    attrs = {key: value for key, value in read_record(out).items() if key != HISTORY}
+    attrs |= {"checkpoint": out.name, "weights": weights_digest(out)}
     written = _write_label(opened, label, attrs)
-    return attrs | result | {"up_to_date": present and not written}
+    return attrs | speed | {"label": label, "out": str(out), "up_to_date": present and not written}
+
+
+def _inputs(store: RolloutStore, asked: dict[str, Any], batch: Batch | None, policy_dir: Path) -> str:
+    """The digest of everything that decides what the update makes."""
+    state = policy_dir / STATE_FILE
+    optimizer = digest_files([state]) if state.is_file() else ""
+    return digest(asked, batch.digest() if batch else store.success(), optimizer, store.attrs["temperature"])
 
 
 def _check_policy(store: RolloutStore, policy_dir: Path) -> str:

@@ -1,5 +1,6 @@
 """The imitation stage: what it reads and renders, its record, and that a second call does nothing."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -91,6 +92,8 @@ def test_trains_records_and_is_up_to_date(tmp_path, fake, monkeypatch):
     assert result["demonstrations"] == 2
     assert result["moments"] == 12
     assert result["tasks"] == ["libero_object/2", "libero_object/4"]
+    record = json.loads((tmp_path / "p" / "srpo.json").read_text())
+    assert record["trained_inits"] == {"libero_object": {"2": [0], "3": [0], "4": [0]}}
     config = load_policy(tmp_path / "p").config
     proprio = np.concatenate([demo.state[:-1, 0] for demo in read_demos(store)])
     assert config.proprio_mean[1] == pytest.approx(proprio.mean(), rel=1e-5)

@@ -48,6 +48,7 @@ def test_makes_a_policy_and_a_label(store, tiny_folder, tmp_path):
     assert not {"out", "samples_per_second"} & set(attrs)
     record = json.loads((tmp_path / "001" / "srpo.json").read_text())
     assert record["policy"] == weights_digest(tiny_folder)
+    assert record["trained_inits"] == {"libero_object": {"0": [0, 2], "3": [1, 3]}}
 
 
 def test_twice_changes_no_byte(store, tiny_folder, tmp_path, monkeypatch):
