@@ -1,1 +1,17 @@
-"""LIBERO as srpo runs it: tasks, exact fast stepping, looks. Knows no policy."""
+"""LIBERO as srpo runs it: tasks, exact fast stepping, looks. Knows no policy.
+
+mujoco is imported here first, with its own choice of an OpenGL library off: that choice ends in a raw traceback where
+the library is missing. `stages.sim.gl` makes it when something is drawn, and says what to install.
+"""
+
+import os
+
+_wish = os.environ.get("MUJOCO_GL")
+os.environ["MUJOCO_GL"] = "disabled"
+try:
+    import mujoco  # noqa: F401
+finally:
+    if _wish is None:
+        del os.environ["MUJOCO_GL"]
+    else:
+        os.environ["MUJOCO_GL"] = _wish

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from data.errors import UserError
+from stages.sim.gl import release_gl
 from stages.sim.provider import import_libero, quiet
-from stages.sim.render import check_gl, check_request, release_gl
+from stages.sim.render import check_request
 from stages.sim.simulator import NO_OP, SETTLE_STEPS, axis_angle
 from stages.sim.tasks import Task, initial_state
 
@@ -31,7 +32,6 @@ class LiberoEngine:
         atexit.register(self.close)
 
     def _make(self, task: Task) -> Any:
-        check_gl()
         import_libero()
         from libero.libero.envs import OffScreenRenderEnv
 

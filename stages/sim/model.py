@@ -99,8 +99,15 @@ def _fill(task: Task, folder: Path) -> None:
     from stages.sim.build import build  # imports robosuite and LIBERO: only when something must be built
 
     built = build(task)
-    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{task.suite}-{task.index}-"))
     try:
+        temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{task.suite}-{task.index}-"))
+    except OSError as error:
+        raise UserError(
+            f"cannot write in {folder.parent} ({error.strerror}); set SRPO_CACHE to another folder"
+        ) from error
+    try:
+        if folder.exists() and not (folder / "task.json").is_file():
+            shutil.rmtree(folder)
         mujoco.mj_saveModel(built.lite, str(temporary / "lite.mjb"), None)
         (temporary / "full.xml").write_text(built.xml)
         (temporary / "task.json").write_text(json.dumps(built.numbers))

