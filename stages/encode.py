@@ -82,7 +82,9 @@ def encode_store(
     inputs = {int(i): _inputs(store, int(i)) for i in done}
     todo = _missing(store, label, inputs)
     if todo:
-        group = _open_label(RolloutStore.open(path, writable=True), label, attrs)
+        writable = RolloutStore.open(path, writable=True)
+        writable.sweep()
+        group = _open_label(writable, label, attrs)
         _encode_rows(store, group, model, settings, {i: inputs[i] for i in todo}, progress)
     seconds = time.monotonic() - start
     return {

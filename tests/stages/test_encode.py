@@ -114,7 +114,7 @@ def test_an_episode_whose_states_changed_is_encoded_again(path: Path) -> None:
 
 @pytest.mark.parametrize("after", [0, 1, 2, 3])
 def test_interrupted_and_undisturbed_runs_end_alike(path: Path, tmp_path: Path, after: int) -> None:
-    """An interrupt after any row; a lost `inputs` entry stands for a kill between the two writes of a row."""
+    """An interrupt after any row; a lost `inputs` entry and half a chunk stand for a kill within a row."""
 
     shutil.copytree(path, tmp_path / "b.zarr")
     encode_store(tmp_path / "b.zarr", "efficientnet-lite0")
@@ -126,6 +126,7 @@ def test_interrupted_and_undisturbed_runs_end_alike(path: Path, tmp_path: Path, 
     with pytest.raises(KeyboardInterrupt):
         encode_store(path, "efficientnet-lite0", progress=interrupt)
     zarr.open_group(path, mode="r+")["encode/efficientnet-lite0/inputs"][0] = 0
+    (path / "encode/efficientnet-lite0/inputs/c/0.1234.partial").write_bytes(b"cut")
     result = encode_store(path, "efficientnet-lite0")
     assert result["encoded"] == 4 - after
     assert content(path) == content(tmp_path / "b.zarr")
