@@ -34,6 +34,7 @@ def root(
 COMMANDS: tuple[str, ...] = (
     "doctor",
     "suites",
+    "demo",
     "sft",
     "collect",
     "encode",

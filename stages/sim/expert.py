@@ -10,7 +10,9 @@ import numpy as np
 
 from data.errors import UserError
 from data.lineage import digest
+from stages.sim.model import task_model
 from stages.sim.simulator import Simulator
+from stages.sim.tasks import Task
 
 RECIPE = 1
 """Raised whenever the expert's actions change."""
@@ -47,23 +49,28 @@ def expert_digest() -> str:
     return digest("scripted-expert", RECIPE)
 
 
+def check_task(task: Task) -> None:
+    """Raises UserError: the task is not to put one object into a container."""
+    goal = task_model(task).numbers["goal"]
+    if len(goal) != 1 or goal[0]["kind"] != "in_site":
+        raise UserError(
+            f"the scripted expert only puts one object into a container, it cannot '{task.instruction}'; "
+            "it knows every task of libero_object"
+        )
+
+
 class ScriptedExpert:
     """Acts for one episode of a simulator, from its reset on."""
 
     def __init__(self, simulator: Simulator) -> None:
-        """Raises UserError: a task whose goal is not one object in a container."""
-        goal = simulator.model.numbers["goal"]
-        if len(goal) != 1 or goal[0]["kind"] != "in_site":
-            raise UserError(
-                f"the scripted expert only puts one object into a container, not '{simulator.task.instruction}'; "
-                "use libero_object"
-            )
-        physics = simulator.model.physics
+        """Raises UserError: as `check_task`."""
+        check_task(simulator.task)
+        physics, goal = simulator.model.physics, simulator.model.numbers["goal"][0]
         self.phase = Phase.APPROACH
         self._simulator = simulator
-        self._basket = physics.site(goal[0]["site"]).id
+        self._basket = physics.site(goal["site"]).id
         self._walls = self._solid(physics.site_bodyid[self._basket])
-        self._geoms = self._solid(physics.body(goal[0]["body"]).id)
+        self._geoms = self._solid(physics.body(goal["body"]).id)
         self._elapsed = 0
 
     def action(self) -> np.ndarray:
