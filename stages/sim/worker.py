@@ -17,17 +17,14 @@ import traceback
 from collections import deque
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from data.query import Query
+from data.store import Episode, RolloutStore
 from stages.sim.messages import Failed, Finished, Job, Ready, Reply, Start
+from stages.sim.simulator import Engine, make_simulator
 from stages.sim.tasks import Task
-
-if TYPE_CHECKING:
-    from data.store import Episode, RolloutStore
-    from stages.sim.simulator import Engine
 
 
 @dataclass
@@ -35,7 +32,7 @@ class Running:
     """An episode under way: its simulator and what it has recorded."""
 
     start: Start
-    simulator: "Engine"
+    simulator: Engine
     states: list[np.ndarray]
     actions: list[np.ndarray] = field(default_factory=list)
     images: dict[str, list[np.ndarray]] = field(default_factory=dict)
@@ -43,10 +40,8 @@ class Running:
     records: dict[str, list[np.ndarray]] = field(default_factory=dict)
     success: bool = False
 
-    def episode(self) -> "Episode":
+    def episode(self) -> Episode:
         """What goes to the store."""
-        from data.store import Episode
-
         unknown = set(self.records) - {"tokens", "logprob"}
         if unknown:
             raise ValueError(f"the store has no place for the recorded {', '.join(sorted(unknown))}")
@@ -81,8 +76,6 @@ class Worker:
 
     def _receive(self, message: Job | Start | Reply) -> None:
         if isinstance(message, Job):
-            from data.store import RolloutStore
-
             self._job, self._store = message, RolloutStore.open(message.store, writable=True)
         else:
             self._todo.append(message)
@@ -103,12 +96,7 @@ class Worker:
     def _begin(self, start: Start) -> Running:
         key = (self._job.tasks[start.task], self._job.look, self._job.engine)
         idle = self._idle.setdefault(key, [])
-        if idle:
-            simulator = idle.pop()
-        else:
-            from stages.sim.simulator import make_simulator
-
-            simulator = make_simulator(*key)
+        simulator = idle.pop() if idle else make_simulator(*key)
         simulator.reset(start.init)
         running = Running(start, simulator, [simulator.state()])
         self._running[start.episode] = running

@@ -1,0 +1,192 @@
+"""Collection with the real simulator and an untrained mini policy: the same store however it came about."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from data.errors import UserError
+from data.settings import build
+from data.store import DONE, RolloutStore
+from stages.collect import CollectSettings, collect, make_plan
+from stages.policies.base import Observation
+from stages.policies.mini import MiniConfig, MiniPolicy
+from stages.sim.pool import Pool
+from stages.sim.tasks import suite_tasks
+
+SETTINGS = CollectSettings(tasks="2,9", groups=2, samples=2, horizon=20, temperature=0.8, seed=3, workers=1)
+CONFIG = MiniConfig(cameras={"agentview": 32, "robot0_eye_in_hand": 16}, channels=(8, 8, 8), hidden=32)
+TASKS = suite_tasks("libero_object")
+
+
+def content(path: Path) -> dict[str, bytes]:
+    """Every file of a store."""
+    return {str(file.relative_to(path)): file.read_bytes() for file in sorted(path.rglob("*")) if file.is_file()}
+
+
+def times(path: Path) -> dict[str, int]:
+    return {str(file): file.stat().st_mtime_ns for file in path.rglob("*")}
+
+
+@pytest.fixture(scope="module")
+def policy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("collect") / "policy"
+    folder.mkdir()
+    MiniPolicy(CONFIG, seed=1).save(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def pool() -> Iterator[Pool]:
+    with Pool(2, slots=2) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def whole(policy: Path, pool: Pool) -> Path:
+    path = policy.parent / "whole.zarr"
+    result = collect(path, policy, SETTINGS, pool)
+    assert (result["collected"], result["n"], result["up_to_date"]) == (8, 8, False)
+    assert result["retries"] == {"crash": 0, "hang": 0, "exception": 0}
+    return path
+
+
+def test_one_worker_writes_the_same_bytes(policy: Path, whole: Path, tmp_path: Path) -> None:
+    collect(tmp_path / "one.zarr", policy, SETTINGS)
+    assert content(tmp_path / "one.zarr") == content(whole)
+
+
+def test_episodes_are_complete_and_those_of_a_group_start_alike(whole: Path) -> None:
+    store = RolloutStore.open(whole)
+    assert set(store.status()) == {DONE}
+    first, second, other = (store.read(i) for i in (0, 1, 2))
+    np.testing.assert_array_equal(first.state[0], second.state[0])
+    assert (first.tokens != second.tokens).any()
+    assert (first.state[0] != other.state[0]).any()
+    assert first.images["agentview"].shape == (3, 32, 32, 3)
+    assert first.tokens is not None
+    assert first.tokens.shape == (3, 56)
+    assert store.attrs["policy"]["id"] == "srpo_mini"
+    assert {"mujoco", "robosuite"} < set(store.attrs["versions"])
+
+
+def test_recorded_logprob_and_actions_are_the_policys(policy: Path, whole: Path) -> None:
+    store, acting = RolloutStore.open(whole), MiniPolicy.load(policy, torch.device("cpu"))
+    episode, texts = store.read(5), [TASKS[int(store.plan.task[5])].instruction] * 3
+    assert episode.tokens is not None
+    assert episode.proprio is not None
+    assert episode.logprob is not None
+    logprob, _ = acting.logprob(Observation(episode.images, episode.proprio), texts, episode.tokens, 0.8)
+    np.testing.assert_allclose(logprob.detach().numpy(), episode.logprob, atol=1e-4)
+    actions = acting.decode_tokens(episode.tokens).reshape(-1, 7)
+    np.testing.assert_array_equal(actions[:20], episode.action)
+
+
+def test_up_to_date_changes_no_byte(policy: Path, whole: Path, pool: Pool) -> None:
+    before = content(whole), times(whole)
+    result = collect(whole, policy, replace(SETTINGS, workers=3, slots=1), pool)
+    assert result["up_to_date"]
+    assert result["collected"] == 0
+    assert (content(whole), times(whole)) == before
+
+
+def test_only_what_is_missing_is_run(policy: Path, whole: Path, pool: Pool, tmp_path: Path) -> None:
+    path, ticks = tmp_path / "part.zarr", []
+    collect(path, policy, SETTINGS, pool)
+    (path / "episode/status/c/6").unlink()
+    RolloutStore.open(path, writable=True).mark_error(4)
+    (path / "step/action/c/7").mkdir(exist_ok=True)
+    (path / "step/action/c/7/0.abc.partial").write_bytes(b"half")
+    result = collect(path, policy, SETTINGS, pool, lambda done, total, note: ticks.append((done, total)))
+    assert result["collected"] == 2
+    assert ticks == [(7, 8), (8, 8)]
+    assert content(path) == content(whole)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"temperature": 1.0}, r"temperature 0\.8 \(asked: 1\.0\)"),
+        ({"seed": 4}, r"seed 3 \(asked: 4\)"),
+        ({"tasks": "2"}, r"tasks \[2, 9\] \(asked: \[2\]\)"),
+        ({"samples": 3}, r"samples 2 \(asked: 3\)"),
+        ({"horizon": 24}, r"horizon 20 \(asked: 24\)"),
+        ({"keep_images": False}, r"keep_images True \(asked: False\)"),
+    ],
+)
+def test_another_request_is_refused(whole: Path, policy: Path, change: dict[str, object], says: str) -> None:
+    before = content(whole)
+    with pytest.raises(UserError, match=says):
+        collect(whole, policy, replace(SETTINGS, **change))  # type: ignore[arg-type]
+    assert content(whole) == before
+
+
+def test_another_policy_is_refused(whole: Path, tmp_path: Path) -> None:
+    MiniPolicy(CONFIG, seed=2).save(tmp_path)
+    with pytest.raises(UserError, match="policy weights"):
+        collect(whole, tmp_path, SETTINGS)
+
+
+def test_killed_group_goes_on(policy: Path, whole: Path, tmp_path: Path) -> None:
+    path = tmp_path / "killed.zarr"
+    program = (
+        "from stages.collect import *\nfrom pathlib import Path\n"
+        f"collect(Path({str(path)!r}), Path({str(policy)!r}), {SETTINGS!r})"
+    )
+    process = subprocess.Popen([sys.executable, "-c", program], start_new_session=True)
+    end = time.monotonic() + 60
+    while time.monotonic() < end and not any((path / "episode/status/c").glob("*")):
+        time.sleep(0.005)
+    os.killpg(process.pid, signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    done = len(RolloutStore.open(path).done())
+    assert 0 < done < 8
+    result = collect(path, policy, SETTINGS)
+    assert result["collected"] == 8 - done
+    assert content(path) == content(whole)
+
+
+def test_plan_groups_share_task_and_state() -> None:
+    plan = make_plan(TASKS[2:5], range(40), groups=6, samples=4, seed=9)
+    assert len(plan) == 3 * 6 * 4
+    for group in range(18):
+        rows = plan.group == group
+        assert rows.sum() == 4
+        assert len(set(plan.task[rows])) == len(set(plan.init_state[rows])) == 1
+    for task in (2, 3, 4):
+        assert len(set(plan.init_state[plan.task == task])) == 6
+    assert len(set(plan.seed)) == len(plan)
+    assert plan.seed.min() >= 0
+
+
+def test_plan_of_a_task_does_not_depend_on_the_others() -> None:
+    both, alone = (make_plan(tasks, range(40), 5, 2, 0) for tasks in (TASKS[:4], TASKS[3:4]))
+    np.testing.assert_array_equal(both.init_state[both.task == 3], alone.init_state)
+    assert (make_plan(TASKS[3:4], range(40), 5, 2, 1).init_state != alone.init_state).any()
+
+
+def test_plan_with_more_groups_than_states_repeats_them_evenly() -> None:
+    plan = make_plan(TASKS[:1], [3, 5, 8], groups=7, samples=1, seed=0)
+    counts = np.bincount(plan.init_state)[[3, 5, 8]]
+    assert sorted(counts) == [2, 2, 3]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        *({"groups": 0}, {"samples": -1}, {"horizon": 0}, {"temperature": -0.1}, {"temperature": float("nan")}),
+        *({"seed": -1}, {"look": "lit"}, {"engine": "slow"}, {"workers": 0}, {"slots": 0}, {"watchdog": 0}),
+        {"group": 2},
+    ],
+)
+def test_impossible_settings_are_refused(wrong: dict[str, object]) -> None:
+    with pytest.raises(UserError):
+        build(CollectSettings, wrong, "collect")
