@@ -22,17 +22,17 @@ def headline(rows: Rows) -> str:
     """First and last success, and what the last evaluation found."""
     items = []
     collected = [row for row in rows if history.value(row, "collect", "rate") is not None]
-    for what, found in (("first iteration", collected[:1]), ("last iteration", collected[1:][-1:])):
-        items += [(f"sampled success, {what}", *_rate(row["collect"])) for row in found]
+    for row in collected[:1] + collected[1:][-1:]:
+        items.append((f"success, iteration {row['iteration']}", *_rate(row["collect"])))
     evaluated = [row for row in rows if history.value(row, "eval", "rate") is not None]
     for row in evaluated[-1:]:
         rate, note = _rate(row["eval"])
         overlap = row["eval"].get("trained_on")
         seen = "" if overlap is None else f"; {overlap} of them start where training did"
-        items.append((f"{_evaluation(rows)} (policy {row['iteration']})", rate, note + seen))
+        items.append((_evaluation(rows), rate, note + seen))
     total = sum(sum(column) for column in history.seconds(rows).values())
     if collected:
-        items.append(("time of all stages", _duration(total), f"{len(collected)} iterations"))
+        items.append(("all stages", _duration(total), f"{len(collected)} iterations"))
     return page.cards(items) if items else ""
 
 
@@ -126,7 +126,7 @@ def _numbers(kept: Sequence[tuple[int, Any]]) -> list[int]:
 
 
 def _rate(line: Mapping[str, Any]) -> tuple[str, str]:
-    return percent(line["rate"]), f"{line['successes']} of {line['n']}, 95 % interval {interval(line['interval'])}"
+    return percent(line["rate"]), f"{line['successes']} of {line['n']}, 95 %: {interval(line['interval'])}"
 
 
 def _duration(seconds: float) -> str:

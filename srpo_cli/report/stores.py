@@ -34,7 +34,7 @@ def rewards(store: RolloutStore, facts: Mapping[str, Any], label: str | None) ->
     rows = {}
     for task in facts["tasks"]:
         mask = (store.plan.task == task["index"]) & np.isfinite(values)
-        rows[f"task {task['index']}"] = (values[mask], success[mask])
+        rows[f"{task['index']} {charts.short_name(task['name'], 24)}"] = (values[mask], success[mask])
     made = next(label_words("reward", entry)[1] for entry in facts["labels"]["reward"] if entry["label"] == label)
     return page.section(
         "Rewards", f"One dot an episode, under the label '{label}' ({made}).", page.chart(charts.reward_strips(rows))
@@ -80,7 +80,7 @@ def _ranked_failures(lost: np.ndarray, rewards: np.ndarray) -> dict[str, int]:
     if rewards.max() == rewards.min():
         return {"failure": int(lost[0])}
     best, worst = lost[rewards.argmax()], lost[rewards.argmin()]
-    return {"failure, highest reward": int(best), "failure, lowest reward": int(worst)}
+    return {"best failure": int(best), "worst failure": int(worst)}
 
 
 def usual_label(store: RolloutStore) -> str | None:
@@ -101,9 +101,9 @@ def _draw(store: RolloutStore, chosen: Mapping[str, int], label: str | None) -> 
     for kind, index in chosen.items():
         strip = view.strip(index)
         reward = episode_rewards(store, index)[label]["reward"] if label else None
-        given = f", reward {reward:.3f}" if reward is not None else ""
+        given = f" with reward {reward:.3f}" if reward is not None else ""
         shown = ", ".join(str(step) for step in strip.steps)
-        words = f"Episode {index} ({kind}{given}): {texts[int(store.plan.task[index])]}. After {shown} control steps."
+        words = f"Episode {index}, {kind}{given}: {texts[int(store.plan.task[index])]}. After {shown} control steps."
         parts.append(page.picture(strip.png(), words))
     return parts
 

@@ -64,8 +64,8 @@ def test_pictures_compare_episodes_of_one_task(store: RolloutStore) -> None:
     assert usual_label(store) == "paper"
     assert choose_episodes(store, "paper") == {
         "success": 0,
-        "failure, highest reward": 3,
-        "failure, lowest reward": 1,
+        "best failure": 3,
+        "worst failure": 1,
     }
     assert choose_episodes(store, None) == {"success": 0, "failure": 1}
 

@@ -4,6 +4,7 @@ import base64
 import re
 from html.parser import HTMLParser
 from pathlib import Path
+from xml.etree import ElementTree
 
 import cv2
 import numpy as np
@@ -39,6 +40,8 @@ def check_page(text: str) -> Balance:
     parser = Balance()
     parser.feed(text)
     assert parser.open == []
+    for drawing in re.findall(r"<svg.*?</svg>", text, re.DOTALL):
+        ElementTree.fromstring(drawing)
     assert not {"script", "link", "iframe"} & set(parser.seen)
     assert set(re.findall(r"https?://[^\"\s<]*", text)) <= {
         "http://www.w3.org/2000/svg",
@@ -56,9 +59,9 @@ def test_page_of_a_run(run: Path) -> None:
     assert seen.count("img") == 3
     for words in ("my-run", "Success", "Rewards of the failures", "Health of the updates", "Time", "75.0 %", "mujoco"):
         assert words in text
-    assert "48 of 64, 95 % interval 63.2-84.0 %" in text
+    assert "48 of 64, 95 %: 63.2-84.0 %" in text
     assert "evaluation, heldout states, greedy" in text
-    assert "Episode 3 (failure, highest reward, reward 0.600)" in text
+    assert "Episode 3, best failure with reward 0.600" in text
     assert text == report_html([str(run)])
 
 
