@@ -69,34 +69,44 @@ def _bar(title: str, unit: str) -> Iterator[Tick]:
     )
     with Progress(*columns, console=err, transient=True) as bars:
         task = bars.add_task(title, total=None, rate="", note="")
-        start = time.monotonic()
-        first: int | None = None
+        speed = _Rate()
 
         def tick(done: int, total: int, note: str = "") -> None:
-            nonlocal first
-            first = done if first is None else first
-            rate = f"{(done - first) / max(time.monotonic() - start, 1e-9):.1f} {unit}/s"
-            bars.update(task, completed=done, total=total, rate=rate, note=note)
+            bars.update(task, completed=done, total=total, rate=f"{speed(done):.1f} {unit}/s", note=note)
 
         yield tick
 
 
 def _lines(title: str, unit: str, every: float = 10.0) -> Tick:
-    start = time.monotonic()
-    last, first = start, None
+    speed, last = _Rate(), time.monotonic()
 
     def tick(done: int, total: int, note: str = "") -> None:
-        nonlocal last, first
-        first = done if first is None else first
-        now = time.monotonic()
-        if now - last < every:
+        nonlocal last
+        rate = speed(done)
+        if time.monotonic() - last < every:
             return
-        last = now
-        rate = (done - first) / max(now - start, 1e-9)
+        last = time.monotonic()
         left = f", {(total - done) / rate:.0f} s left" if rate > 0 else ""
         print(f"{title}: {done}/{total} ({rate:.1f} {unit}/s{left}) {note}".rstrip(), file=sys.stderr, flush=True)
 
     return tick
+
+
+class _Rate:
+    """Steps a second since the count began; a count that falls back begins anew (a stage in two parts)."""
+
+    def __init__(self) -> None:
+        self._begin(0)
+
+    def _begin(self, done: int) -> None:
+        self._first = self._last = done
+        self._start = time.monotonic()
+
+    def __call__(self, done: int) -> float:
+        if self._last == 0 or done < self._last:
+            self._begin(done)
+        self._last = done
+        return (done - self._first) / max(time.monotonic() - self._start, 1e-9)
 
 
 def percent(fraction: float) -> str:

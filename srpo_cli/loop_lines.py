@@ -71,10 +71,10 @@ def iteration_line(stages: dict[str, Record]) -> str:
         else "   no group had variance"
     )
     seconds = sum(record["seconds"] for record in stages.values())
-    return (
-        f"{rolled['iteration']:>4}  {rolled['n']:>8}  {percent(rolled['rate']):>7}  {interval(rolled['interval']):>13}  "
-        f"{failure_reward(stages['reward']):>10}  {update['groups_kept']:>3}/{update['groups']:<3} {figures}  {seconds:3.0f}"
-    )
+    success = f"{rolled['n']:>8}  {percent(rolled['rate']):>7}  {interval(rolled['interval']):>13}"
+    groups = f"{update['groups_kept']:>3}/{update['groups']:<3}"
+    shaped = f"{failure_reward(stages['reward']):>10}"
+    return f"{rolled['iteration']:>4}  {success}  {shaped}  {groups} {figures}  {seconds:3.0f}"
 
 
 def failure_reward(reward: Record) -> str:

@@ -13,7 +13,7 @@ def command(
     stores: Stores,
     policy_out: PolicyOut,
     policy: Annotated[str, typer.Option(help="mini for a new policy, or the folder of one to go on with.")] = "mini",
-    assign: Assign = [],  # noqa: B006
+    assign: Assign = [],
     json: Json = False,
 ) -> None:
     """Train a policy to imitate demonstrations.

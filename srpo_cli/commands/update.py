@@ -16,7 +16,7 @@ def command(
     reward: Annotated[str, typer.Option(help="The label of the reward to learn from.")] = "paper",
     algorithm: Annotated[str, typer.Option(help="grpo: clipped, group-normalised policy gradient.")] = "grpo",
     label: Label = None,
-    assign: Assign = [],  # noqa: B006
+    assign: Assign = [],
     json: Json = False,
 ) -> None:
     """Train the policy that collected a store on its reward.
