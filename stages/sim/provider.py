@@ -11,6 +11,7 @@ import logging
 import os
 import re
 import sys
+import warnings
 from collections.abc import Iterator
 from functools import cache
 from importlib import metadata
@@ -107,7 +108,8 @@ def quiet() -> Iterator[None]:
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
-        with contextlib.redirect_stdout(sys.stderr):
+        with contextlib.redirect_stdout(sys.stderr), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
             yield
     finally:
         logging.disable(before)
@@ -124,6 +126,9 @@ def import_libero() -> None:
     _write_paths()
     use_cache_folders()
     with quiet():
+        top = importlib.import_module("libero.libero")
+        if hasattr(top, "get_assets_path"):  # hf-libero asks the path file for all but the assets
+            vars(top)["_assets_path_cache"] = str(assets_root())
         importlib.import_module("libero.libero.envs")
 
 
