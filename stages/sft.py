@@ -144,8 +144,12 @@ def read_demos(store: str | Path) -> Iterator[Demo]:
         yield Demo(opened.attrs["suite"], opened.attrs["look"], task, instructions[task], episode.state, action)
 
 
-def see(demos: Sequence[Demo], spec: PolicySpec, progress: Tick | None = None) -> Demonstrations:
-    """What a policy of `spec` sees and should do at every control step of every demonstration."""
+def see(demos: Sequence[Demo], spec: PolicySpec, watch: Tick | None = None) -> Demonstrations:
+    """What a policy of `spec` sees and should do at every control step of every demonstration.
+
+    Args:
+        watch: called as `watch(done, total)` after every demonstration, in moments.
+    """
     simulators: dict[tuple[str, str, int], Simulator] = {}
     total = sum(len(demo.action) for demo in demos)
     images = {camera: np.empty((total, side, side, 3), np.uint8) for camera, side in spec.cameras.items()}
@@ -161,8 +165,8 @@ def see(demos: Sequence[Demo], spec: PolicySpec, progress: Tick | None = None) -
             for camera, side in spec.cameras.items():
                 images[camera][row] = simulators[key].render(camera, side)
             row += 1
-        if progress:
-            progress(row, total, "rendering")
+        if watch:
+            watch(row, total)
     parts = [chunks(demo.action, spec.chunk) for demo in demos]
     return Demonstrations(
         Observation(images, proprio),
@@ -176,11 +180,16 @@ def _prepare(
     demos: Sequence[Demo], policy: str, settings: SftSettings, progress: Tick | None
 ) -> tuple[Demonstrations, Policy]:
     device = "cuda" if torch.cuda.is_available() else "cpu"
+
+    def watch(done: int, total: int) -> None:
+        if progress:
+            progress(0, settings.steps, f"rendering {done} of {total} moments")
+
     if policy != "mini":
         loaded = load_policy(policy, device)
-        return see(demos, loaded.spec, progress), loaded
+        return see(demos, loaded.spec, watch), loaded
     config = MiniConfig(cameras=settings.cameras(), chunk=settings.chunk, bins=settings.bins)
-    moments = see(demos, MiniPolicy(config).spec, progress)
+    moments = see(demos, MiniPolicy(config).spec, watch)
     features = proprio_features(torch.from_numpy(moments.observation.proprio)).double()
     mean, std = features.mean(0), features.std(0, correction=0).clamp_min(1e-2)
     sized = {"proprio_mean": tuple(mean.tolist()), "proprio_std": tuple(std.tolist())}
