@@ -11,6 +11,7 @@ import faulthandler
 import os
 import pickle
 import signal
+import sys
 import threading
 import time
 import traceback
@@ -18,6 +19,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 
+import mujoco
 import numpy as np
 
 from data.query import Query
@@ -141,6 +143,10 @@ def _pickled(error: Exception) -> bytes:
     return data
 
 
+def _tell(warning: str) -> None:
+    print(warning, file=sys.stderr, flush=True)
+
+
 def _end_with_parent(parent: int) -> None:
     """Leave at once when the parent is gone, even from the middle of a long computation."""
     while os.getppid() == parent:
@@ -151,6 +157,7 @@ def _end_with_parent(parent: int) -> None:
 def main(descriptor: int, parent: int) -> None:
     """The entry of the process: `descriptor` is the connection's, `parent` the pool's process id."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    mujoco.set_mju_user_warning(_tell)  # else they go to a file MUJOCO_LOG.TXT in the user's folder
     faulthandler.enable()
     threading.Thread(target=_end_with_parent, args=(parent,), daemon=True).start()
     connection = Connection(descriptor)
