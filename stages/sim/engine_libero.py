@@ -48,13 +48,7 @@ class LiberoEngine:
 
     def reset(self, init: int) -> None:
         """LIBERO's reset with seed 0, the recorded initial state, and 10 no-op steps."""
-        generator = np.random.get_state()  # noqa: NPY002  (LIBERO places fixtures with the global generator)
-        try:
-            with quiet():
-                self._env.seed(0)
-                self._reset_env()
-        finally:
-            np.random.set_state(generator)  # noqa: NPY002
+        self._reset_env()
         self._env.set_init_state(initial_state(self.task, init))
         for _ in range(SETTLE_STEPS):
             self.step(np.array(NO_OP))
@@ -62,7 +56,13 @@ class LiberoEngine:
     def _reset_env(self) -> None:
         """LIBERO's hard reset makes a new renderer; the old one is freed in its own context."""
         old = self._env.sim._render_context_offscreen
-        self._env.reset()
+        generator = np.random.get_state()  # noqa: NPY002  (LIBERO places fixtures with the global generator)
+        try:
+            with quiet():
+                self._env.seed(0)
+                self._env.reset()
+        finally:
+            np.random.set_state(generator)  # noqa: NPY002
         old.gl_ctx.make_current()
         old.con.free()
         self._gl().make_current()

