@@ -249,8 +249,14 @@ class RolloutStore:
         return sorted(self.group["query/image"].array_keys()) if "query/image" in self.group else []  # type: ignore[union-attr]
 
     def labels(self, stage: str) -> list[str]:
-        """The labels written by a stage (`encode`, `reward`, `update`)."""
-        return sorted(self.group[stage].group_keys()) if stage in self.group else []  # type: ignore[union-attr]
+        """The labels that a stage (`encode`, `reward`, `update`) has written whole."""
+        names = sorted(self.group[stage].group_keys()) if stage in self.group else []  # type: ignore[union-attr]
+        return [name for name in names if self.label_attrs(stage, name)]
+
+    def label_attrs(self, stage: str, label: str) -> dict[str, Any] | None:
+        """The attributes of a label; None where it is missing, or has none because it was killed while being made."""
+        name = f"{stage}/{label}"
+        return (dict(self.group[name].attrs) or None) if name in self.group else None
 
     def _array(self, name: str) -> Any:
         return self.group[name]

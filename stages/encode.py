@@ -10,7 +10,6 @@ store, D length of the embedding, S state size, t control steps of an episode.
 """
 
 import os
-import re
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -25,6 +24,7 @@ import zarr
 from zarr.codecs import BloscCodec
 
 from data.errors import UserError, unknown
+from data.labels import choose_label
 from data.lineage import digest
 from data.store import RolloutStore
 from stages.sim.view import StateView
@@ -78,7 +78,7 @@ def encode_store(
     settings = settings or EncodeSettings()
     model = load_world_model(world_model, settings.frames, settings.size)
     attrs = _attributes(model, settings, store)
-    label = _choose_label(store, label, world_model, attrs)
+    label = choose_label(store, "encode", label, world_model, attrs)
     inputs = {int(i): _inputs(store, int(i)) for i in done}
     todo = _missing(store, label, inputs)
     if todo:
@@ -110,23 +110,6 @@ def _attributes(model: WorldModel, settings: EncodeSettings, store: RolloutStore
     }
 
 
-def _choose_label(store: RolloutStore, asked: str | None, name: str, attrs: dict[str, Any]) -> str:
-    """The label asked for; else the first of NAME and NAME-<hash of the settings> that is free or holds the same."""
-    if asked is None:
-        return name if _holds(store, name) in (None, attrs) else f"{name}-{digest(attrs)[:6]}"
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", asked):
-        raise UserError(f"label '{asked}' is not a plain name; use letters, digits, '.', '_' and '-'")
-    if _holds(store, asked) not in (None, attrs):
-        raise UserError(f"label '{asked}' of {store.path} holds other settings; choose another --label")
-    return asked
-
-
-def _holds(store: RolloutStore, label: str) -> dict[str, Any] | None:
-    """The attributes of a label; none where it is missing or was killed while being made."""
-    name = f"encode/{label}"
-    return (dict(store.group[name].attrs) or None) if name in store.group else None
-
-
 def _inputs(store: RolloutStore, index: int) -> int:
     """Hash of an episode's states, with its task."""
     return int(digest(_states(store, index), int(store.plan.task[index])), 16)
@@ -143,7 +126,7 @@ def _states(store: RolloutStore, index: int) -> np.ndarray:
 
 def _missing(store: RolloutStore, label: str, inputs: dict[int, int]) -> list[int]:
     """Episodes without a finite row computed from their present states."""
-    if _holds(store, label) is None:
+    if store.label_attrs("encode", label) is None:
         return list(inputs)
     group: Any = store.group[f"encode/{label}"]
     known = group["inputs"][:]
@@ -152,7 +135,7 @@ def _missing(store: RolloutStore, label: str, inputs: dict[int, int]) -> list[in
 
 def _open_label(store: RolloutStore, label: str, attrs: dict[str, Any]) -> zarr.Group:
     """The label's group, made if need be; its attributes come last and make it whole."""
-    if _holds(store, label) is not None:
+    if store.label_attrs("encode", label) is not None:
         return store.group[f"encode/{label}"]  # type: ignore[return-value]
     n, dim = len(store), int(attrs["dim"])
     group = store.group.create_group(f"encode/{label}", overwrite=True)

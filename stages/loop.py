@@ -22,11 +22,12 @@ from stages.collect import collect
 from stages.demo import make_demos
 from stages.encode import encode_store
 from stages.evaluate import evaluate
+from stages.learning.trainer import STATE_FILE
 from stages.recipe import Recipe
 from stages.reward import reward_store
 from stages.sft import train_sft
 from stages.sim.pool import Pool, make_pool
-from stages.update import STATE_FILE, update_policy
+from stages.update import update_policy
 
 Watch = Callable[[str, str], AbstractContextManager[Callable[..., None]]]
 """`with watch(title, unit) as tick`: shows the progress of a stage."""

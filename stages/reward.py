@@ -15,7 +15,6 @@ N episodes, K centres, D length of the embedding.
 """
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from data.errors import UserError, unknown
+from data.labels import choose_label
 from data.lineage import digest
 from data.store import DONE, ERROR, RolloutStore
 from stages.progress.npz import read_arrays, write_arrays
@@ -76,19 +76,14 @@ def reward_store(
     remembered = _remembered(store, batch, settings, references)
     asked = {"settings": asdict(settings), "embedding": batch.label}
     inputs = digest(batch.done, batch.success, batch.task, batch.group, batch.rows, [*sorted(remembered.items())])
-    label = _choose_label(store, label, settings, asked)
-    present = written_rewards(store, label)
+    label = choose_label(store, "reward", label, _default_label(settings), asked)
+    present = store.label_attrs("reward", label)
     up_to_date = present is not None and present["inputs"] == inputs
     if not up_to_date:
         result = compute_rewards(batch.rows, batch.success, batch.task, batch.group, settings, remembered)
         present = {**asked, "inputs": inputs, **_totals(batch.success), "tasks": _summaries(store, result)}
         _write(RolloutStore.open(path, writable=True), label, batch.done, result, present)
     return {"label": label, "up_to_date": up_to_date, **(present or {})}
-
-
-def written_rewards(store: RolloutStore, label: str) -> dict[str, Any] | None:
-    """The attributes of a reward label; None where it is missing or was killed while being written."""
-    return _attributes(store, f"reward/{label}")
 
 
 def reward_file(path: str | Path, out: str | Path | None, settings: RewardSettings) -> dict[str, Any]:
@@ -132,13 +127,13 @@ def _read_batch(store: RolloutStore, settings: RewardSettings, asked: str | None
         raise UserError(f"{store.path} has no finished episode to reward; run `srpo collect {store.path}` first")
     label = _choose_embedding(store, asked) if settings.needs_embedding else None
     rows = _embedding_rows(store, label, done) if label else None
-    encoder = (_attributes(store, f"encode/{label}") if label else None) or {}
+    encoder = (store.label_attrs("encode", label) if label else None) or {}
     plan = store.plan
     return Batch(done, store.success()[done], plan.task[done], plan.group[done], label, encoder, rows)
 
 
 def _choose_embedding(store: RolloutStore, asked: str | None) -> str:
-    whole = [label for label in store.labels("encode") if _attributes(store, f"encode/{label}") is not None]
+    whole = store.labels("encode")
     if not whole:
         raise UserError(f"{store.path} has no embedding; run `srpo encode {store.path}` first, or use --preset binary")
     if asked is None and len(whole) > 1:
@@ -192,23 +187,10 @@ def _check_comparable(store: RolloutStore, batch: Batch, earlier: RolloutStore) 
             f"{earlier.path} is of suite {earlier.attrs['suite']}, {store.path} of {store.attrs['suite']}; give"
             " --references of the same run"
         )
-    encoder = _attributes(earlier, f"encode/{batch.label}")
+    encoder = earlier.label_attrs("encode", batch.label or "")
     if encoder != batch.encoder:
         what = "lacks embedding" if encoder is None else "was encoded with other settings under"
         raise UserError(f"{earlier.path} {what} '{batch.label}'; encode it as {store.path} was")
-
-
-def _choose_label(store: RolloutStore, asked: str | None, settings: RewardSettings, contents: Mapping[str, Any]) -> str:
-    """The label asked for; else the settings' own, or with another hash where that holds something else."""
-    label = asked or _default_label(settings)
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", label):
-        raise UserError(f"label '{label}' is not a plain name; use letters, digits, '.', '_' and '-'")
-    present = written_rewards(store, label)
-    if present is None or all(present[key] == value for key, value in contents.items()):
-        return label
-    if asked:
-        raise UserError(f"label '{label}' of {store.path} holds other settings; choose another --label")
-    return f"{nearest_preset(settings)[0]}-{digest(contents)[:6]}"
 
 
 def _default_label(settings: RewardSettings) -> str:
@@ -258,11 +240,6 @@ def _summaries(store: RolloutStore, result: RewardResult) -> list[dict[str, Any]
 def _totals(success: np.ndarray) -> dict[str, int]:
     won = int(np.count_nonzero(success))
     return {"episodes": len(success), "successes": won, "failures": len(success) - won}
-
-
-def _attributes(store: RolloutStore, name: str) -> dict[str, Any] | None:
-    """A group's attributes; None where it is missing, or without any because it was killed while being made."""
-    return (dict(store.group[name].attrs) or None) if name in store.group else None
 
 
 def _episodes(indices: np.ndarray) -> str:

@@ -8,7 +8,6 @@ An update whose inputs (rollouts, reward, policy, optimizer state, settings) are
 up to date.
 """
 
-import re
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -19,6 +18,7 @@ from typing import Any, Literal
 import torch
 
 from data.errors import UserError, unknown
+from data.labels import choose_label
 from data.lineage import digest, digest_files
 from data.store import RolloutStore
 from stages.learning.advantages import AdvantageSettings
@@ -96,7 +96,7 @@ def update_policy(
     batch = build_batch(opened, selection) if selection.groups_kept else None
     asked = {"algorithm": algorithm, "reward": reward_label, "policy": weights, "settings": asdict(settings)}
     inputs = _inputs(opened, asked, batch, policy_dir)
-    label = _choose_label(opened, label, algorithm, asked)
+    label = choose_label(opened, "update", label, algorithm, asked)
     present = holds(out, inputs)
     speed: dict[str, float] = {}
     if not present:
@@ -162,25 +162,9 @@ def _copy(policy_dir: Path, folder: Path) -> None:
         shutil.copyfile(file, folder / file.name)
 
 
-def _choose_label(store: RolloutStore, asked: str | None, algorithm: str, content: dict[str, Any]) -> str:
-    """The label asked for; else ALGORITHM, or ALGORITHM-<hash of the settings> where that holds another update."""
-
-    def free(label: str) -> bool:
-        present = dict(store.group[f"update/{label}"].attrs) if label in store.labels("update") else {}
-        return not present or all(present.get(key) == value for key, value in content.items())
-
-    if asked is None:
-        return algorithm if free(algorithm) else f"{algorithm}-{digest(content)[:6]}"
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", asked):
-        raise UserError(f"label '{asked}' is not a plain name; use letters, digits, '.', '_' and '-'")
-    if not free(asked):
-        raise UserError(f"label '{asked}' of {store.path} holds another update; choose another --label")
-    return asked
-
-
 def _write_label(store: RolloutStore, label: str, attrs: dict[str, Any]) -> bool:
     """Write `update/LABEL` unless it says that already."""
-    if label in store.labels("update") and dict(store.group[f"update/{label}"].attrs) == attrs:
+    if store.label_attrs("update", label) == attrs:
         return False
     group = RolloutStore.open(store.path, writable=True).group
     group.create_group(f"update/{label}", overwrite=True).update_attributes(attrs)

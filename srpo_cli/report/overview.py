@@ -85,7 +85,7 @@ def episode_rewards(store: RolloutStore, index: int) -> dict[str, dict[str, Any]
     """Label -> reward, distance, reference and is_reference of one episode; null where there is none."""
     names = ("reward", "distance", "reference", "is_reference")
     found = {}
-    for label in _whole_labels(store, "reward"):
+    for label in store.labels("reward"):
         group: Any = store.group[f"reward/{label}"]
         values = {name: group[name][index].item() for name in names if name in group}
         found[label] = {name: None if value != value else value for name, value in values.items()}
@@ -101,17 +101,7 @@ def reward_columns(store: RolloutStore, label: str) -> np.ndarray:
 def encoded_labels(store: RolloutStore, index: int) -> list[str]:
     """The labels under which the episode has an embedding."""
     group: Any = store.group
-    return [label for label in _whole_labels(store, "encode") if group[f"encode/{label}/inputs"][index]]
-
-
-def reward_labels(store: RolloutStore) -> list[str]:
-    """The finished reward labels."""
-    return _whole_labels(store, "reward")
-
-
-def _whole_labels(store: RolloutStore, stage: str) -> list[str]:
-    """Labels with attributes: one without was killed while being made."""
-    return [label for label in store.labels(stage) if store.group[f"{stage}/{label}"].attrs.asdict()]
+    return [label for label in store.labels("encode") if group[f"encode/{label}/inputs"][index]]
 
 
 def _counts(status: np.ndarray, mask: np.ndarray) -> dict[str, int]:

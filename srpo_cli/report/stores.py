@@ -9,7 +9,7 @@ from data.errors import UserError
 from data.store import RolloutStore
 from srpo_cli.console import interval, percent
 from srpo_cli.report import charts, page
-from srpo_cli.report.overview import episode_rewards, reward_columns, reward_labels
+from srpo_cli.report.overview import episode_rewards, reward_columns
 from srpo_cli.report.words import label_words
 
 
@@ -85,7 +85,7 @@ def _ranked_failures(lost: np.ndarray, rewards: np.ndarray) -> dict[str, int]:
 
 def usual_label(store: RolloutStore) -> str | None:
     """The reward that the store's update used; else its only or first one, rather one that ranks failures."""
-    labels = reward_labels(store)
+    labels = store.labels("reward")
     used = [store.group[f"update/{name}"].attrs.get("reward") for name in store.labels("update")]
     for label in used:
         if label in labels:

@@ -16,7 +16,7 @@ from data.store import Episode, Layout, Plan, RolloutStore
 from stages import reward as stage
 from stages.progress.rewards import compute_rewards
 from stages.progress.settings import PRESETS, reward_settings
-from stages.reward import reward_file, reward_store, written_rewards
+from stages.reward import reward_file, reward_store
 from tests.stages.progress import slow
 
 N, D = 24, 16
@@ -158,7 +158,7 @@ def test_a_label_killed_while_being_written_is_written_again(path: Path, monkeyp
     group: Any = RolloutStore.open(path, writable=True).group
     group["reward/paper"].attrs.put({})
     del group["reward/paper/distance"]
-    assert written_rewards(RolloutStore.open(path), "paper") is None
+    assert RolloutStore.open(path).label_attrs("reward", "paper") is None
     assert not reward_store(path, PAPER)["up_to_date"]
     assert {k: v[0] for k, v in content(path).items()} == {k: v[0] for k, v in whole.items()}
 
@@ -175,7 +175,7 @@ def test_a_kill_while_replacing_a_label_leaves_it_unfinished(path: Path, monkeyp
         patched.setattr(zarr.Group, "create_group", killed)
         with pytest.raises(KeyboardInterrupt):
             reward_store(path, PAPER)
-    assert written_rewards(RolloutStore.open(path), "paper") is None
+    assert RolloutStore.open(path).label_attrs("reward", "paper") is None
     assert not reward_store(path, PAPER)["up_to_date"]
 
 

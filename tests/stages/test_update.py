@@ -69,7 +69,7 @@ def test_other_settings_write_beside(store, tiny_folder, tmp_path):
     result = update_policy(store, tiny_folder, tmp_path / "b", "binary", other, threads=1)
     labels = RolloutStore.open(store).labels("update")
     assert labels == ["grpo", result["label"]]
-    with pytest.raises(UserError, match="holds another update"):
+    with pytest.raises(UserError, match="holds other settings"):
         update_policy(store, tiny_folder, tmp_path / "c", "binary", replace(other, epochs=1), label="grpo", threads=1)
 
 
