@@ -15,7 +15,9 @@ HIDDEN_GROUP, ADDED_GROUP = 5, 2
 SLICES = 10
 SOLVER_TOLERANCE = 1e-12
 DARK, TOP, SATURATION = 0.15, 0.9, 2.0
-FLOOR = 0.45
+FLOOR, TABLE = 0.45, 0.6
+LIGHTS = 2
+"""Kitchens have a third light, which burns the plain colours out."""
 
 
 def reduce_xml(xml: str, full: mujoco.MjModel) -> str:
@@ -56,6 +58,7 @@ def dress(model: mujoco.MjModel) -> None:
     model.vis.quality.offsamples = 0
     model.vis.quality.numslices = model.vis.quality.numstacks = SLICES
     model.vis.quality.numquads = 1
+    model.light_active[:-LIGHTS] = 0
 
 
 def place_bodies(model: mujoco.MjModel, numbers: dict[str, Any]) -> None:
@@ -100,6 +103,8 @@ def _geom_colour(
     index = mujoco.mj_name2id(full, mujoco.mjtObj.mjOBJ_GEOM, geom.get("name", ""))
     if geom.get("type") == "plane":
         return np.full(3, FLOOR)
+    if "table" in parents[-1]:
+        return _muted(_body_mean(full, index))
     if geom.get("material"):
         return _brighten(_mean_colour(full, index))
     for name in reversed(parents):
@@ -117,6 +122,13 @@ def _body_colours(full: mujoco.MjModel) -> dict[str, np.ndarray]:
     return {name: np.mean(colours, axis=0) for name, colours in seen.items()}
 
 
+def _body_mean(full: mujoco.MjModel, geom: int) -> np.ndarray:
+    """Mean colour (3,) of everything that is seen of a geom's body."""
+    body = full.geom_bodyid[geom]
+    seen = [i for i in np.flatnonzero(full.geom_bodyid == body) if full.geom_matid[i] >= 0]
+    return np.asarray(np.mean([_mean_colour(full, i) for i in seen or [geom]], axis=0))
+
+
 def _mean_colour(full: mujoco.MjModel, geom: int) -> np.ndarray:
     """Mean colour (3,) in [0, 1] of a geom's material, texels darker than 15 % left out (unused texture area)."""
     material = full.geom_matid[geom]
@@ -132,6 +144,11 @@ def _mean_colour(full: mujoco.MjModel, geom: int) -> np.ndarray:
     texels = texels.astype(float) / 255
     lit = texels[texels.max(axis=1) >= DARK]
     return tint * (lit if len(lit) else texels).mean(axis=0)
+
+
+def _muted(rgb: np.ndarray) -> np.ndarray:
+    """For what things stand on: scaled to a brightest channel of 0.6."""
+    return np.asarray(rgb * (TABLE / max(float(rgb.max()), 1e-3)))
 
 
 def _brighten(rgb: np.ndarray) -> np.ndarray:
