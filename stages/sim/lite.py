@@ -125,7 +125,7 @@ def _body_colours(full: mujoco.MjModel) -> dict[str, np.ndarray]:
 def _body_mean(full: mujoco.MjModel, geom: int) -> np.ndarray:
     """Mean colour (3,) of everything that is seen of a geom's body."""
     body = full.geom_bodyid[geom]
-    seen = [i for i in np.flatnonzero(full.geom_bodyid == body) if full.geom_matid[i] >= 0]
+    seen = [int(i) for i in np.flatnonzero(full.geom_bodyid == body) if full.geom_matid[i] >= 0]
     return np.asarray(np.mean([_mean_colour(full, i) for i in seen or [geom]], axis=0))
 
 
