@@ -190,3 +190,49 @@ def test_plan_with_more_groups_than_states_repeats_them_evenly() -> None:
 def test_impossible_settings_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(UserError):
         build(CollectSettings, wrong, "collect")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_random_kills_lose_and_double_nothing(policy: Path, tmp_path: Path) -> None:
+    """Workers, the parent or the whole group, killed at random moments until the collection is through."""
+    settings = replace(SETTINGS, groups=5, samples=4, horizon=16, workers=2)
+    collect(tmp_path / "whole.zarr", policy, settings)
+    path, rng, kills = tmp_path / "killed.zarr", np.random.default_rng(0), 0
+    program = (
+        "from stages.collect import *\nfrom pathlib import Path\n"
+        f"collect(Path({str(path)!r}), Path({str(policy)!r}), {settings!r})"
+    )
+    code = 1
+    while code:
+        process = subprocess.Popen([sys.executable, "-c", program], start_new_session=True, stderr=subprocess.DEVNULL)
+        while process.poll() is None:
+            _wait_for_episodes(process, path, int(rng.integers(0, 6)))
+            time.sleep(float(rng.uniform(0, 0.5)))
+            kills += _kill_something(process, rng)
+        code = process.wait()
+    assert kills > 5
+    assert content(path) == content(tmp_path / "whole.zarr")
+
+
+def _wait_for_episodes(process: "subprocess.Popen[bytes]", path: Path, count: int) -> None:
+    """Until so many more episodes are done, or the process has ended."""
+    folder = path / "episode/status/c"
+    goal = len(list(folder.glob("*"))) + count
+    while process.poll() is None and len([file for file in folder.glob("*") if not file.suffix]) < goal:
+        time.sleep(0.01)
+
+
+def _kill_something(process: "subprocess.Popen[bytes]", rng: np.random.Generator) -> bool:
+    """Kill a worker, the parent or the group; whether there still was one."""
+    if process.poll() is not None:
+        return False
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    victim = rng.choice(["worker", "parent", "group"], p=[0.6, 0.2, 0.2])
+    if victim == "worker" and children:
+        os.kill(int(rng.choice(children)), signal.SIGKILL)
+    elif victim == "group":
+        os.killpg(process.pid, signal.SIGKILL)
+    else:
+        process.kill()
+    return True
