@@ -43,6 +43,7 @@ class Renderer:
             self._options.geomgroup[:] = [group in LITE_GROUPS for group in range(6)]
             self._options.sitegroup[:] = 0
             self._scene.flags[:] = 0
+            model.vis.quality.shadowsize = 0  # no shadow is drawn: 64 MB of shadow map a task saved
         else:
             self._options.geomgroup[0] = 0
         self._pixels: dict[int, np.ndarray] = {}
