@@ -22,7 +22,7 @@ from data.labels import choose_label
 from data.lineage import digest, digest_files
 from data.store import RolloutStore
 from stages.learning.advantages import AdvantageSettings
-from stages.learning.batch import Batch, Selection, build_batch, select
+from stages.learning.batch import Selection, build_batch, rollouts_digest, select
 from stages.learning.threads import torch_threads
 from stages.learning.trainer import STATE_FILE, Trainer, TrainerSettings
 from stages.policies.base import Policy, load_policy, weights_digest
@@ -93,13 +93,13 @@ def update_policy(
     opened = RolloutStore.open(store)
     weights = _check_policy(opened, policy_dir)
     selection = select(opened, reward_label, settings.advantages())
-    batch = build_batch(opened, selection) if selection.groups_kept else None
     asked = {"algorithm": algorithm, "reward": reward_label, "policy": weights, "settings": asdict(settings)}
-    inputs = _inputs(opened, asked, batch, policy_dir)
+    inputs = _inputs(opened, asked, selection, policy_dir)
     label = choose_label(opened, "update", label, algorithm, asked)
     present = holds(out, inputs)
     speed: dict[str, float] = {}
     if not present:
+        batch = build_batch(opened, selection) if selection.groups_kept else None
         fill: Fill = partial(_copy, policy_dir)
         health: dict[str, float] = {}
         if batch is not None:
@@ -120,11 +120,11 @@ def update_policy(
     return attrs | speed | {"label": label, "out": str(out), "up_to_date": present and not written}
 
 
-def _inputs(store: RolloutStore, asked: dict[str, Any], batch: Batch | None, policy_dir: Path) -> str:
+def _inputs(store: RolloutStore, asked: dict[str, Any], selection: Selection, policy_dir: Path) -> str:
     """The digest of everything that decides what the update makes."""
     state = policy_dir / STATE_FILE
     optimizer = digest_files([state]) if state.is_file() else ""
-    return digest(asked, batch.digest() if batch else store.success(), optimizer, store.attrs["temperature"])
+    return digest(asked, rollouts_digest(store, selection), optimizer)
 
 
 def _check_policy(store: RolloutStore, policy_dir: Path) -> str:

@@ -4,6 +4,7 @@ Shapes: N episodes of the store, M queries kept, n = C*7 action tokens a query, 
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -35,12 +36,6 @@ class Batch:
 
     def __len__(self) -> int:
         return len(self.tokens)
-
-    def digest(self) -> str:
-        """16 hex digits over everything an update reads."""
-        images = [part for name in sorted(self.observation.images) for part in (name, self.observation.images[name])]
-        arrays = [self.observation.proprio, self.tokens, self.logprob, self.mask, self.advantage]
-        return digest(*images, *arrays, self.instructions)
 
 
 @dataclass(frozen=True)
@@ -77,6 +72,15 @@ def select(store: RolloutStore, reward_label: str, settings: AdvantageSettings) 
     advantage, kept = group_advantages(reward, store.plan.group, settings)
     groups = len(np.unique(store.plan.group))
     return Selection(advantage, kept, groups, len(np.unique(store.plan.group[kept])))
+
+
+def rollouts_digest(store: RolloutStore, selection: Selection) -> str:
+    """16 hex digits over everything an update learns from, without its pictures: those follow from the states."""
+    parts: list[Any] = [store.attrs.get("temperature"), selection.kept, selection.advantage, store.plan.task]
+    for i in np.flatnonzero(selection.kept):
+        episode = store.read(int(i), images=False)
+        parts += [episode.state, episode.proprio, episode.tokens, episode.logprob]
+    return digest(*parts)
 
 
 def build_batch(store: RolloutStore, selection: Selection) -> Batch:

@@ -59,6 +59,8 @@ def test_twice_changes_no_byte(store, tiny_folder, tmp_path, monkeypatch):
     assert second["up_to_date"]
     assert second["health"] == first["health"]
     assert content(tmp_path) == before
+    RolloutStore.open(store, writable=True).drop_images()
+    assert update_policy(store, tiny_folder, tmp_path / "001", "binary", SETTINGS, threads=1)["up_to_date"]
 
 
 def test_other_settings_write_beside(store, tiny_folder, tmp_path):

@@ -6,7 +6,7 @@ import pytest
 from data.errors import UserError
 from data.store import RolloutStore
 from stages.learning.advantages import AdvantageSettings
-from stages.learning.batch import build_batch, executed, select
+from stages.learning.batch import build_batch, executed, rollouts_digest, select
 
 
 def test_executed_tokens():
@@ -61,19 +61,17 @@ def test_refusals(tiny_policy, tiny_folder, made_up_store):
         select(store, "binary", AdvantageSettings())
 
 
-def test_digest_sees_every_part(tiny_policy, tiny_folder, made_up_store):
-    store = RolloutStore.open(made_up_store(tiny_policy, tiny_folder))
-    batch = build_batch(store, select(store, "binary", AdvantageSettings()))
-    seen = {batch.digest()}
-    assert batch.digest() in seen
-    arrays = [
-        batch.tokens,
-        batch.logprob,
-        batch.advantage,
-        batch.observation.proprio,
-        batch.observation.images["agentview"],
-    ]
-    for array in arrays:
-        array.reshape(-1)[0] += 1
-        assert batch.digest() not in seen
-        seen.add(batch.digest())
+def test_digest_sees_what_is_learned_from(tiny_policy, tiny_folder, made_up_store):
+    store = RolloutStore.open(made_up_store(tiny_policy, tiny_folder), writable=True)
+    selection = select(store, "binary", AdvantageSettings())
+    kept = int(np.flatnonzero(selection.kept)[0])
+    seen = [rollouts_digest(store, selection)]
+    assert rollouts_digest(store, selection) == seen[0]
+    for name in ("query/tokens", "query/logprob", "query/proprio", "step/state"):
+        row = store.group[name][kept]
+        row.reshape(-1)[0] += 1
+        store.group[name][kept] = row
+        seen.append(rollouts_digest(store, selection))
+    other = select(store, "binary", AdvantageSettings(negative_scale=0.5))
+    seen.append(rollouts_digest(store, other))
+    assert len(set(seen)) == len(seen)
