@@ -84,21 +84,28 @@ class ScriptedExpert:
         movable = np.isin(physics.geom_bodyid, physics.jnt_bodyid[physics.jnt_type == mujoco.mjtJoint.mjJNT_FREE])
         self._others = np.setdiff1d(np.flatnonzero(movable & (physics.geom_contype > 0)), self._geoms)
         self._elapsed = 0
+        self._look()
 
     def action(self) -> np.ndarray:
         """The action for the present state: (7,) float32 in [-1, 1]."""
-        self._simulator.proprio()
+        self._look()
         while (following := self._next()) is not self.phase:
             self.phase, self._elapsed = following, 0
         self._elapsed += 1
         gain = np.array([SIDE_GAIN, SIDE_GAIN, DESCENT_GAIN]) if self.phase in (Phase.DESCEND, Phase.CLOSE) else GAIN
-        move = np.clip(gain * (self._target() - self._hand()) / STEP, -1.0, 1.0)
+        move = np.clip(gain * (self._target() - self._hand) / STEP, -1.0, 1.0)
         grip = 1.0 if self.phase in (Phase.CLOSE, Phase.LIFT, Phase.CARRY) else -1.0
         return np.concatenate((move, self._turn(), (grip,))).astype(np.float32)
 
+    def _look(self) -> None:
+        """Where the gripper is, and the corners of the object's box: (3,) each."""
+        self._simulator.proprio()  # brings the kinematics up to date
+        self._hand = self._simulator.data.site_xpos[self._simulator.model.site].copy()
+        self._low, self._high = self._bounds(self._geoms)
+
     def _next(self) -> Phase:
         """The phase that the state asks for."""
-        hand, target = self._hand(), self._target()
+        hand, target = self._hand, self._target()
         near = np.abs(target - hand)
         if self.phase is Phase.APPROACH and np.hypot(*near[:2]) < ABOVE and hand[2] > target[2] - TOO_LOW:
             return Phase.DESCEND
@@ -120,9 +127,9 @@ class ScriptedExpert:
 
     def _target(self) -> np.ndarray:
         """(3,): where the gripper should be in this phase."""
-        hand, (low, high) = self._hand(), self._bounds(self._geoms)
+        hand, low, high = self._hand, self._low, self._high
         if self.phase in (Phase.APPROACH, Phase.DESCEND, Phase.CLOSE):
-            grasp = self._grasp(low, high)
+            grasp = self._grasp()
             return grasp if self.phase is not Phase.APPROACH else np.array([*grasp[:2], high[2] + HOVER])
         height = self._bounds(self._walls)[1][2] + CLEARANCE + hand[2] - low[2]
         if self.phase is Phase.LIFT:
@@ -130,9 +137,9 @@ class ScriptedExpert:
         over = self._simulator.data.site_xpos[self._basket] + hand - (low + high) / 2
         return np.array([*over[:2], height if self.phase is Phase.CARRY else hand[2]])
 
-    def _grasp(self, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    def _grasp(self) -> np.ndarray:
         """(3,): where to grasp the object: in its middle, or off it along x where the palm would hit a neighbour."""
-        hand, palm = self._hand(), self._bounds(self._palm)
+        hand, low, high, palm = self._hand, self._low, self._high, self._bounds(self._palm)
         height = max(low[2] + OVER_FLOOR, high[2] - UNDER_TOP)
         middle = (low + high) / 2
         before, behind = palm[0] - hand - ROOM, palm[1] - hand + ROOM
@@ -148,12 +155,7 @@ class ScriptedExpert:
 
     def _lost(self) -> bool:
         """Whether the gripper is not in the object's box, with some room to spare."""
-        low, high = self._bounds(self._geoms)
-        hand = self._hand()
-        return bool((hand < low - LOST).any() or (hand > high + LOST).any())
-
-    def _hand(self) -> np.ndarray:
-        return self._simulator.data.site_xpos[self._simulator.model.site].copy()
+        return bool((self._hand < self._low - LOST).any() or (self._hand > self._high + LOST).any())
 
     def _solid(self, body: int) -> np.ndarray:
         """The geoms of a body that can collide."""
