@@ -45,6 +45,7 @@ COMMANDS: tuple[str, ...] = (
     "inspect",
     "replay",
     "report",
+    "bench",
 )
 """In the order of `srpo --help`; `srpo_cli/commands/NAME.py` holds its function `command`."""
 
