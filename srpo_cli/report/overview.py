@@ -126,14 +126,13 @@ def _groups(store: RolloutStore, status: np.ndarray) -> dict[str, int]:
 def _encode_label(store: RolloutStore, label: str) -> dict[str, Any]:
     group: Any = store.group[f"encode/{label}"]
     attrs = dict(group.attrs)
-    rows = int(np.count_nonzero(group["inputs"][:])) if attrs else 0
-    return {"label": label, **attrs.get("settings", {}), "weights": attrs.get("weights", ""), "rows": rows}
+    rows = int(np.count_nonzero(group["inputs"][:]))
+    return {"label": label, **attrs["settings"], "weights": attrs["weights"], "rows": rows}
 
 
 def _reward_label(store: RolloutStore, label: str) -> dict[str, Any]:
     attrs = dict(store.group[f"reward/{label}"].attrs)
-    named = {name: attrs.get(name) for name in ("embedding", "settings", "inputs", "tasks")}
-    return {"label": label, **named} if attrs else {"label": label, "unfinished": True}
+    return {"label": label, **{name: attrs[name] for name in ("embedding", "settings", "inputs", "tasks")}}
 
 
 def _update_label(store: RolloutStore, label: str) -> dict[str, Any]:

@@ -22,8 +22,6 @@ def store_words(facts: Mapping[str, Any]) -> str:
 
 def label_words(stage: str, label: Mapping[str, Any]) -> tuple[str, str]:
     """(label, what it was made with), shortened to what tells labels apart."""
-    if label.get("unfinished") or len(label) == 1:
-        return label["label"], "unfinished"
     return label["label"], WORDS[stage](label)
 
 

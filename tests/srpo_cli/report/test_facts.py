@@ -81,7 +81,6 @@ def test_the_label_that_the_update_read_is_shown(store: RolloutStore) -> None:
 def test_reward_settings_in_words() -> None:
     label = {"label": "mine", "settings": {"distance": "cosine", "alpha": 0.5, "gone": 1}, "embedding": "pixels"}
     assert label_words("reward", label) == ("mine", "cosine with alpha=0.5, gone=1; embedding pixels")
-    assert label_words("reward", {"label": "half", "unfinished": True}) == ("half", "unfinished")
 
 
 def test_history() -> None:
