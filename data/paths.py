@@ -62,7 +62,11 @@ def _create(local: Path) -> zarr.Group:
     half_made = local.is_dir() and _is_half_made(local)
     if local.is_dir() and any(local.iterdir()) and not half_made:
         raise FileExistsError(local)
-    local.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        local.parent.mkdir(parents=True, exist_ok=True)
+        local.mkdir(exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot create {local} ({error.strerror}); choose a writable folder") from error
     return zarr.open_group(LocalStore(local), mode="w" if half_made else "w-", zarr_format=3)
 
 

@@ -97,6 +97,12 @@ WRONG = [
     ("another request", "collect store.zarr --policy policy --tasks 3", "store.zarr"),
     # where nothing can be written, and what is not there
     ("read-only store", "encode /proc/x.zarr", "/proc/x.zarr"),
+    ("read-only demos", "demo /proc/x.zarr --tasks 2", "/proc/x.zarr"),
+    ("read-only collect", "collect /proc/x.zarr --policy policy --tasks 2", "/proc/x.zarr"),
+    ("demo task", "demo x.zarr --tasks 77", "77"),
+    ("demo count", "demo x.zarr --tasks 2 --per-task 0", "per_task"),
+    ("demo of another suite", "demo x.zarr --suite libero_goal --tasks 7", "libero_object"),
+    ("bench of nothing", "bench smi", "did you mean 'sim'"),
     ("read-only run", "loop /proc/run --preset quick", "/proc/run"),
     ("no argument", "encode", "STORE"),
 ]
