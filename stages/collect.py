@@ -15,59 +15,34 @@ from typing import Any
 
 import numpy as np
 
-from data.errors import UserError, unknown
+from data.errors import UserError
 from data.rates import store_rates
 from data.store import Plan
 from stages.policies.acting import Actor, episode_seeds, one_thread
 from stages.policies.base import load_policy, read_config, weights_digest
 from stages.sim.filling import Request, Tick, fill
-from stages.sim.pool import Pool, PoolSettings, make_pool
-from stages.sim.render import LOOKS
-from stages.sim.simulator import ENGINES
+from stages.sim.pool import Pool
+from stages.sim.settings import RolloutSettings, make_pool
 from stages.sim.tasks import Task, select_inits, select_tasks
 
 
 @dataclass(frozen=True)
-class CollectSettings(PoolSettings):
+class CollectSettings(RolloutSettings):
     """What to collect, and with how many processes."""
 
-    suite: str = "libero_object"
-    """a LIBERO suite"""
-    tasks: str = "all"
-    """task numbers: 0,1 or 0-4 or all"""
     groups: int = 1
     """initial states a task"""
     samples: int = 8
     """episodes a group"""
     inits: str = "train"
     """initial states to draw from: train, heldout, paper or 0-9,12"""
-    temperature: float = 1.0
-    """of the sampled tokens; 0 takes the likeliest"""
-    seed: int = 0
-    """draws the initial states and seeds the episodes"""
-    horizon: int | None = None
-    """control steps at most; none: the suite's own limit"""
-    look: str = "lite"
-    """lite or full"""
-    engine: str = "fast"
-    """fast, or libero: LIBERO's own environment, slow"""
     keep_images: bool = True
     """keep what the policy saw, as `update` wants it"""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("groups", "samples", "horizon"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise UserError(f"collect.{name} must be 1 or more, not {value}")
-        if not 0 <= self.temperature < float("inf"):
-            raise UserError(f"collect.temperature must be 0 or above, not {self.temperature}")
-        if self.seed < 0:
-            raise UserError(f"collect.seed must be 0 or above, not {self.seed}")
-        if self.look not in LOOKS:
-            raise unknown("look", self.look, LOOKS)
-        if self.engine not in ENGINES:
-            raise unknown("engine", self.engine, ENGINES)
+        if self.groups < 1 or self.samples < 1:
+            raise UserError(f"groups and samples must be 1 or more, not {self.groups} and {self.samples}")
 
 
 def make_plan(tasks: Sequence[Task], inits: Sequence[int], groups: int, samples: int, seed: int) -> Plan:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from data.errors import UserError, unknown
+from data.errors import UserError
 from data.rates import store_rates
 from data.store import Plan
 from stages.policies.acting import Actor, episode_seeds, one_thread
@@ -22,49 +22,26 @@ from stages.policies.base import load_policy, read_config, weights_digest
 from stages.policies.checkpoint import read_record
 from stages.policies.trained import repeats
 from stages.sim.filling import Request, Tick, fill
-from stages.sim.pool import Pool, PoolSettings, make_pool
-from stages.sim.render import LOOKS
-from stages.sim.simulator import ENGINES
+from stages.sim.pool import Pool
+from stages.sim.settings import RolloutSettings, make_pool
 from stages.sim.tasks import Task, select_inits, select_tasks
 
 
 @dataclass(frozen=True)
-class EvalSettings(PoolSettings):
+class EvalSettings(RolloutSettings):
     """What to evaluate on."""
 
-    suite: str = "libero_object"
-    """a LIBERO suite"""
-    tasks: str = "all"
-    """task numbers: 0,1 or 0-4 or all"""
+    temperature: float = 0.0
+    """0 takes the likeliest actions"""
     inits: str = "heldout"
     """initial states: train, heldout, paper or 0-9,12"""
     episodes: int | None = None
     """in all, spread evenly over tasks and initial states; none: one each"""
-    temperature: float = 0.0
-    """0 takes the likeliest actions"""
-    seed: int = 0
-    """seeds the episodes (of no effect at temperature 0)"""
-    horizon: int | None = None
-    """control steps at most; none: the suite's own limit"""
-    look: str = "lite"
-    """lite or full"""
-    engine: str = "fast"
-    """fast, or libero: LIBERO's own environment, slow"""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("episodes", "horizon"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise UserError(f"eval.{name} must be 1 or more, not {value}")
-        if not 0 <= self.temperature < float("inf"):
-            raise UserError(f"eval.temperature must be 0 or above, not {self.temperature}")
-        if self.seed < 0:
-            raise UserError(f"eval.seed must be 0 or above, not {self.seed}")
-        if self.look not in LOOKS:
-            raise unknown("look", self.look, LOOKS)
-        if self.engine not in ENGINES:
-            raise unknown("engine", self.engine, ENGINES)
+        if self.episodes is not None and self.episodes < 1:
+            raise UserError(f"episodes must be 1 or more, not {self.episodes}")
 
 
 def spread(tasks: Sequence[Task], inits: Sequence[int], episodes: int, seed: int) -> Plan:

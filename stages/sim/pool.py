@@ -8,7 +8,6 @@ A worker that dies, or owes something and stays silent, is replaced, and its epi
 The episode that it was working on counts the strike; the third one ends the run with the real cause.
 """
 
-import os
 import pickle
 import queue
 import time
@@ -68,24 +67,6 @@ class PoolReport:
             "policy_seconds": self.deciding,
             "idle_seconds": self.waiting,
         }
-
-
-@dataclass(frozen=True)
-class PoolSettings:
-    """The processes that run episodes; they do not change what comes out."""
-
-    workers: int | None = None
-    """simulator processes; none: one a CPU core"""
-    slots: int = 3
-    """episodes under way in each"""
-    watchdog: float = 60.0
-    """seconds after which a silent worker counts as hung"""
-
-    def __post_init__(self) -> None:
-        for name in ("workers", "slots", "watchdog"):
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise UserError(f"{name} must be above 0, not {value}")
 
 
 OnDone = Callable[[Finished], None]
@@ -291,16 +272,6 @@ class _Run:
         now = time.monotonic()
         elapsed, self._last = now - self._last, now
         return min(elapsed, TURN)
-
-
-def make_pool(settings: PoolSettings, episodes: int | None = None) -> Pool:
-    """The pool that `settings` ask for; of no more workers than `episodes`, where that is known."""
-    workers = settings.workers or _cores()
-    return Pool(workers if episodes is None else min(workers, episodes), settings.slots, settings.watchdog)
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _revive(failed: Failed) -> Exception:
