@@ -22,6 +22,10 @@ NO_OP = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, -1.0)
 ENGINES = ("fast", "libero")
 
 
+class SimulationDivergedError(RuntimeError):
+    """The physics blew up: an error, never a failed episode."""
+
+
 class Engine(Protocol):
     """What both engines do; see `Simulator` for shapes."""
 
@@ -88,18 +92,26 @@ class Simulator:
 
         Raises:
             ValueError: not seven finite numbers.
+            SimulationDivergedError: the state became too large or NaN, and MuJoCo put the scene back to its start.
         """
         action = np.asarray(action, np.float64)
         if action.shape != (7,) or not np.isfinite(action).all():
             raise ValueError(f"an action is seven finite numbers, not {action}")
         physics, data = self.model.physics, self.data
-        state, reset, views = self._controller, self.model.reset, self._views
+        state, reset, views, before = self._controller, self.model.reset, self._views, data.time
         for i in range(SUBSTEPS):
             mujoco.mj_step1(physics, data)
+            self._check_time(before)
             controller.substep(state, reset, action, i == 0, *views)
             mujoco.mj_step2(physics, data)
+        self._check_time(before)
         self._current = False
         return self.model.goal(data)
+
+    def _check_time(self, before: float) -> None:
+        """MuJoCo answers a state that is NaN or too large with a reset, which sets the time back."""
+        if self.data.time < before:
+            raise SimulationDivergedError(f"{self.task.name}: the physics diverged after {before:.2f} s")
 
     def state(self) -> np.ndarray:
         """(S,) f64: time, qpos, qvel."""

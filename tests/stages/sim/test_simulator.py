@@ -6,7 +6,7 @@ import pytest
 from data.errors import UserError
 from stages.sim.engine_libero import LiberoEngine
 from stages.sim.replay import check_actions, load_actions, replay, smooth_actions
-from stages.sim.simulator import Simulator, axis_angle, make_simulator
+from stages.sim.simulator import SimulationDivergedError, Simulator, axis_angle, make_simulator
 from stages.sim.tasks import suite_tasks
 
 OBJECT = suite_tasks("libero_object")
@@ -180,3 +180,14 @@ def test_burning_stove_looks_as_in_libero() -> None:
         np.testing.assert_array_equal(pictures[-1], truth.render("agentview", 96))
     truth.close()
     assert (pictures[0] != pictures[1]).any(axis=2).sum() > 20
+
+
+def test_physics_that_blows_up_is_an_error() -> None:
+    simulator = Simulator(suite_tasks("libero_object")[2])
+    simulator.reset(0)
+    simulator.data.qvel[20:] = 1e12
+    with pytest.raises(SimulationDivergedError, match="diverged"):
+        for _ in range(3):
+            simulator.step(np.zeros(7))
+    simulator.reset(0)
+    simulator.step(np.zeros(7))
