@@ -138,7 +138,7 @@ def small_multiples(curves: Mapping[str, Curve]) -> str:
             axes.plot(*curve, color=BLUE, marker="o", markersize=3)
             axes.set_title(name)
             axes.set_ylim(bottom=min(0.0, *curve[1]))
-            axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
+            _whole_numbers(axes, ticks=6)
         for axes in grid[len(curves) :]:
             axes.set_visible(False)
 
@@ -176,7 +176,16 @@ def _percent(axes: Axes) -> None:
 
 def _iterations(axes: Axes) -> None:
     axes.set_xlabel("iteration")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    _whole_numbers(axes)
+
+
+def _whole_numbers(axes: Axes, ticks: int = 9) -> None:
+    """Ticks at iterations only, also where there is just one."""
+    low, high = axes.get_xlim()
+    if high - low < 1:
+        middle = round((low + high) / 2)
+        axes.set_xlim(middle - 0.5, middle + 0.5)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=ticks, min_n_ticks=1))
 
 
 def _spread(values: np.ndarray, bins: int = 60, step: float = 0.07, most: float = 0.38) -> np.ndarray:

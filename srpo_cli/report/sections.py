@@ -100,7 +100,7 @@ def numbers(rows: Rows) -> str:
     """All iterations as a table, folded."""
     lines = [iteration_row(row) for row in rows]
     made = page.table(ITERATION_COLUMNS, lines, range(len(ITERATION_COLUMNS)))
-    return page.section("Numbers", ITERATION_NOTE, page.folded(f"{len(lines)} rows", made))
+    return page.section("Numbers", ITERATION_NOTE, page.folded(f"Table of {len(lines)}", made))
 
 
 def settings(sections: Mapping[str, Mapping[str, Any]], versions: Mapping[str, Any]) -> str:

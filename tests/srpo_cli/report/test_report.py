@@ -112,3 +112,11 @@ def test_runs_and_stores_share_a_page(run: Path, store: RolloutStore, tmp_path: 
 def test_impossible_files_are_refused(store: RolloutStore, tmp_path: Path, name: str) -> None:
     with pytest.raises(UserError, match=r"end in \.html|cannot write"):
         write_report([store.path], tmp_path / name)
+
+
+def test_a_single_iteration_has_a_single_tick(run: Path) -> None:
+    lines = (run / "metrics.jsonl").read_text().splitlines()[:2]
+    (run / "metrics.jsonl").write_text("\n".join(lines) + "\n")
+    text = report_html([str(run)])
+    check_page(text)
+    assert "0.045" not in text
