@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from data.errors import UserError
+from data.paths import remove_tree
 from data.query import Decide
 from data.store import ASKED, DONE, Layout, Plan, RolloutStore
 from stages.sim.messages import Finished, Job, Start
@@ -111,17 +112,24 @@ def fill(
         tick: told of every episode.
 
     Raises:
-        UserError: the store holds another request, or cannot be written.
+        UserError: the store holds another request, or cannot be written; or the user's machine lacks something that
+            episodes need, in which case a store made for nothing is removed again.
         Exception: as `Pool.run`; the store is consistent, and an episode that failed three times is marked.
     """
+    new = not RolloutStore.exists(path)
     store = open_store(path, request)
     todo = np.flatnonzero(store.status() != DONE).tolist()
     if not todo:
         return store, PoolReport()
-    if isinstance(pool, Pool):
-        return store, _run(store, request, todo, decide, pool, tick)
-    with pool(len(todo)) as own:
-        return store, _run(store, request, todo, decide, own, tick)
+    try:
+        if isinstance(pool, Pool):
+            return store, _run(store, request, todo, decide, pool, tick)
+        with pool(len(todo)) as own:
+            return store, _run(store, request, todo, decide, own, tick)
+    except UserError:
+        if new and not len(store.done()):
+            remove_tree(Path(path).parent, Path(path).name)
+        raise
 
 
 def _run(

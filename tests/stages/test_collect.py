@@ -135,6 +135,13 @@ def test_another_policy_is_refused(whole: Path, tmp_path: Path) -> None:
         collect(whole, tmp_path, SETTINGS)
 
 
+def test_store_made_for_nothing_is_removed(policy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MUJOCO_GL", "agl")
+    with pytest.raises(UserError, match="MUJOCO_GL 'agl'"):
+        collect(tmp_path / "a.zarr", policy, SETTINGS)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_killed_group_goes_on(policy: Path, whole: Path, tmp_path: Path) -> None:
     path = tmp_path / "killed.zarr"
     program = (
