@@ -97,23 +97,37 @@ class Run:
         numbers = [int(p.name) for p in (self.folder / "policies").glob("[0-9]*") if p.name.isdigit()]
         return max(numbers, default=0)
 
+    @property
+    def metrics_file(self) -> Path:
+        """metrics.jsonl"""
+        return self.folder / "metrics.jsonl"
+
     def log(self, iteration: int, stage: str, record: Mapping[str, Any]) -> None:
         """Append a line to metrics.jsonl, unless that stage of that iteration is there already."""
-        if not any(m["iteration"] == iteration and m["stage"] == stage for m in self.metrics()):
-            line = json.dumps({"iteration": iteration, "stage": stage, **record}, default=_plain)
-            with (self.folder / "metrics.jsonl").open("a") as file:
-                file.write(line + "\n")
+        if any(m["iteration"] == iteration and m["stage"] == stage for m in self.metrics()):
+            return
+        text = self.metrics_file.read_text() if self.metrics_file.is_file() else ""
+        if text and not text.endswith("\n"):  # what a kill cut short
+            write_atomically(self.metrics_file, text[: text.rfind("\n") + 1])
+        line = json.dumps({"iteration": iteration, "stage": stage, **record}, default=_plain)
+        with self.metrics_file.open("a") as file:
+            file.write(line + "\n")
 
     def metrics(self) -> list[dict[str, Any]]:
-        """The lines of metrics.jsonl; a last line that a kill cut short is dropped from the file."""
-        path = self.folder / "metrics.jsonl"
-        if not path.is_file():
-            return []
-        text = path.read_text()
-        whole = text[: text.rfind("\n") + 1]
-        if whole != text:
-            write_atomically(path, whole)
-        return [json.loads(line) for line in whole.splitlines()]
+        """The lines of metrics.jsonl; a last one that is not whole, of a run that goes on or was killed, is passed over.
+
+        Raises:
+            UserError: a damaged line.
+        """
+        text = self.metrics_file.read_text(errors="replace") if self.metrics_file.is_file() else ""
+        lines = []
+        for number, line in enumerate(text[: text.rfind("\n") + 1].splitlines(), start=1):
+            try:
+                lines.append(json.loads(line))
+            except json.JSONDecodeError as error:
+                where = f"{self.metrics_file} line {number}"
+                raise UserError(f"{where} is damaged ({error.msg}); remove that line") from error
+        return lines
 
 
 def write_atomically(path: Path, text: str) -> None:

@@ -48,13 +48,13 @@ def _is_run(source: str) -> bool:
 
 
 def _run_facts(run: Any) -> dict[str, Any]:
-    from srpo_cli.report.history import read_rows
+    from srpo_cli.report.history import iterations
 
     return {
         "path": str(run.folder),
         "finished": run.finished(),
         "settings": run.settings(),
-        "iterations": read_rows(run),
+        "iterations": iterations(run.metrics()),
     }
 
 

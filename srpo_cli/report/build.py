@@ -36,7 +36,7 @@ def is_run(source: str | Path) -> bool:
 
 def run_part(run: Run) -> list[str]:
     """A run: its course, its last rollouts, its settings."""
-    rows = history.read_rows(run)
+    rows = history.iterations(run.metrics())
     settings = run.settings()
     store, number = _last_store(run)
     facts = store_overview(store) if store else {}

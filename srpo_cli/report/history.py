@@ -3,34 +3,11 @@
 A row is {"iteration": i, STAGE: that stage's line, ...}; iteration 0 is the start. Legend: I rows.
 """
 
-import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from data.errors import UserError
-from data.runs import Run
-
 STAGES = ("demo", "sft", "collect", "encode", "reward", "update", "eval")
 Curve = tuple[list[int], list[float]]
-
-
-def read_rows(run: Run) -> list[dict[str, Any]]:
-    """The rows of a run that may be going on: nothing is written, a line that is not whole yet is passed over.
-
-    Raises:
-        UserError: a damaged line.
-    """
-    path = run.folder / "metrics.jsonl"
-    if not path.is_file():
-        return []
-    text = path.read_text(encoding="utf-8", errors="replace")
-    lines = []
-    for number, line in enumerate(text[: text.rfind("\n") + 1].splitlines(), start=1):
-        try:
-            lines.append(json.loads(line))
-        except json.JSONDecodeError as error:
-            raise UserError(f"{path} line {number} is damaged ({error.msg}); remove that line") from error
-    return iterations(lines)
 
 
 def iterations(metrics: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:

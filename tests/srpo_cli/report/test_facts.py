@@ -99,8 +99,8 @@ def test_a_line_under_way_is_passed_over_and_a_damaged_one_named(run: Path) -> N
     file = run / "metrics.jsonl"
     whole = file.read_text()
     file.write_text(whole + '{"iteration": 4, "sta')
-    assert [row["iteration"] for row in history.read_rows(Run.open(run))] == [0, 1, 2, 3]
+    assert [row["iteration"] for row in history.iterations(Run.open(run).metrics())] == [0, 1, 2, 3]
     assert file.read_text() != whole
     file.write_text("{}}\n" + whole)
     with pytest.raises(UserError, match=r"metrics.jsonl line 1 is damaged"):
-        history.read_rows(Run.open(run))
+        history.iterations(Run.open(run).metrics())
