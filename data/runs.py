@@ -114,7 +114,7 @@ class Run:
             file.write(line + "\n")
 
     def metrics(self) -> list[dict[str, Any]]:
-        """The lines of metrics.jsonl; a last one that is not whole, of a run that goes on or was killed, is passed over.
+        """The lines of metrics.jsonl; a last one that is not whole, of a run under way or killed, is passed over.
 
         Raises:
             UserError: a damaged line.

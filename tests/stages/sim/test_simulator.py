@@ -187,7 +187,6 @@ def test_physics_that_blows_up_is_an_error() -> None:
     simulator.reset(0)
     simulator.data.qvel[20:] = 1e12
     with pytest.raises(SimulationDivergedError, match="diverged"):
-        for _ in range(3):
-            simulator.step(np.zeros(7))
+        simulator.step(np.zeros(7))
     simulator.reset(0)
     simulator.step(np.zeros(7))
