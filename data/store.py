@@ -121,6 +121,7 @@ class RolloutStore:
     def __init__(self, root: zarr.Group, path: str, writable: bool) -> None:
         self.group, self.path, self.writable = root, path, writable
         self.attrs: dict[str, Any] = dict(root.attrs)
+        self._arrays: dict[str, Any] = {}
         self.plan = Plan(*(self._array(f"episode/{name}")[:] for name in ASKED))
 
     @classmethod
@@ -242,6 +243,7 @@ class RolloutStore:
         """Forget what the policy saw; the states remain, and pictures are rendered from them when someone looks."""
         if "query/image" in self.group:
             del self.group["query/image"]
+        self._arrays.clear()
         remove_tree(self.path, "query/image")
 
     def cameras(self) -> list[str]:
@@ -259,7 +261,11 @@ class RolloutStore:
         return (dict(self.group[name].attrs) or None) if name in self.group else None
 
     def _array(self, name: str) -> Any:
-        return self.group[name]
+        """The array, looked up once; a chunk is written without searching it for anything but zeros first."""
+        if name not in self._arrays:
+            found: Any = self.group[name]
+            self._arrays[name] = found.with_config({"write_empty_chunks": True})
+        return self._arrays[name]
 
     def _optional(self, name: str, index: int, length: int) -> np.ndarray | None:
         return self._array(name)[index, :length] if name in self.group else None
