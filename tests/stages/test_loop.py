@@ -1,0 +1,188 @@
+"""The loop end to end on one real task: it goes on where it was, and a kill changes nothing."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import zarr
+
+from data.errors import UserError
+from data.runs import Run
+from data.store import RolloutStore
+from stages.loop import iteration_seed, run_loop
+from stages.recipe import Recipe, load_recipe, make_recipe
+
+TINY = """
+[task]
+suite = "libero_object"
+tasks = "2"
+horizon = 120
+workers = 1
+
+[demo]
+per_task = 1
+noise = 0.0
+
+[sft]
+steps = 2
+agentview = 32
+wrist = 0
+
+[collect]
+groups = 1
+samples = 2
+horizon = 16
+
+[reward]
+preset = "paper"
+
+[eval]
+every = 2
+episodes = 1
+horizon = 16
+
+[run]
+keep_images = 1
+keep_policies = 2
+pack_after = 2
+"""
+
+
+@pytest.fixture(scope="module")
+def preset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("preset") / "tiny.toml"
+    path.write_text(TINY)
+    return path
+
+
+def watch(title: str, unit: str) -> Any:
+    return nullcontext(lambda *_: None)
+
+
+def loop(folder: Path, recipe: Recipe, iterations: int) -> list[tuple[int, str, bool]]:
+    """Run; returns (iteration, stage, up to date) in order."""
+    told: list[dict[str, Any]] = []
+    run_loop(folder, recipe, iterations, watch, told.append)
+    return [(record["iteration"], record["stage"], record["up_to_date"]) for record in told]
+
+
+def content(run: Path) -> dict[str, np.ndarray | bytes]:
+    """All arrays of all stores, and the weights and optimizer states of all policies."""
+    found: dict[str, np.ndarray | bytes] = {}
+    stores = sorted(p for p in run.rglob("*") if p.name.endswith((".zarr", ".zarr.zip")))
+    for path in stores:
+        name = str(path.relative_to(run)).removesuffix(".zip")
+        group = RolloutStore.open(path).group
+        found |= {f"{name}/{key}": value[:] for key, value in group.members(None) if isinstance(value, zarr.Array)}
+        found |= {f"{name}/{key}@": repr(dict(g.attrs)).encode() for key, g in group.members(None)}
+    found |= {str(p.relative_to(run)): p.read_bytes() for p in run.rglob("*.safetensors")}
+    return found
+
+
+def assert_same(a: dict[str, np.ndarray | bytes], b: dict[str, np.ndarray | bytes]) -> None:
+    assert a.keys() == b.keys()
+    for name in a:
+        if isinstance(a[name], bytes):
+            assert a[name] == b[name], name
+        else:
+            np.testing.assert_array_equal(a[name], b[name], err_msg=name)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, preset: Path) -> Path:
+    folder = tmp_path_factory.mktemp("undisturbed") / "run"
+    loop(folder, load_recipe(str(preset)), 3)
+    return folder
+
+
+def test_every_stage_of_every_iteration_is_told_and_logged(undisturbed: Path) -> None:
+    run = Run.open(undisturbed)
+    stages = [(m["iteration"], m["stage"]) for m in run.metrics()]
+    iteration = ["collect", "encode", "reward", "update"]
+    expected = [(0, s) for s in ("demo", "sft", "eval")] + [(1, s) for s in iteration]
+    expected += [(2, s) for s in (*iteration, "eval")] + [(3, s) for s in (*iteration, "eval")]
+    assert stages == expected
+    assert all(m["seconds"] >= 0 for m in run.metrics())
+
+
+def test_old_iterations_are_tidied(undisturbed: Path) -> None:
+    run = Run.open(undisturbed)
+    assert run.rollouts(1).with_name("000.zarr.zip").is_file()
+    assert not run.rollouts(1).exists()
+    assert RolloutStore.open(run.rollouts(1)).cameras() == []
+    assert RolloutStore.open(run.rollouts(3)).cameras() == ["agentview"]
+    kept = sorted(path.name for path in (undisturbed / "policies").iterdir())
+    assert kept == ["000", "002", "003"]
+
+
+def test_it_goes_on_and_ends_as_one_run(undisturbed: Path, tmp_path: Path, preset: Path) -> None:
+    recipe, folder = load_recipe(str(preset)), tmp_path / "run"
+    loop(folder, recipe, 2)
+    told = loop(folder, recipe, 3)
+    assert [(n, s) for n, s, up_to_date in told if not up_to_date] == [
+        (3, s) for s in ("collect", "encode", "reward", "update", "eval")
+    ]
+    assert_same(content(undisturbed), content(folder))
+
+
+def test_run_again_changes_no_store(undisturbed: Path, preset: Path) -> None:
+    before = content(undisturbed)
+    assert all(up_to_date for *_, up_to_date in loop(undisturbed, load_recipe(str(preset)), 3))
+    assert_same(before, content(undisturbed))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(3))
+def test_killed_anywhere_it_ends_the_same(undisturbed: Path, tmp_path: Path, preset: Path, seed: int) -> None:
+    folder, rng = tmp_path / "run", np.random.default_rng(seed)
+    command = [sys.executable, "-m", "srpo_cli", "loop", str(folder), "--preset", str(preset), "--iterations", "3"]
+    for _ in range(4):
+        process = subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL)
+        time.sleep(float(rng.uniform(3, 14)))
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    subprocess.run(command, check=True)
+    assert_same(content(undisturbed), content(folder))
+
+
+def test_other_settings_are_refused(undisturbed: Path, preset: Path) -> None:
+    with pytest.raises(UserError, match=r"update\.lr = 0.0003, now 0.001"):
+        loop(undisturbed, load_recipe(str(preset), ["update.lr=1e-3"]), 3)
+
+
+def test_the_number_of_workers_may_change(undisturbed: Path, preset: Path) -> None:
+    assert all(up_to_date for *_, up_to_date in loop(undisturbed, load_recipe(str(preset), ["task.workers=2"]), 3))
+
+
+def test_seeds_differ_by_iteration() -> None:
+    seeds = {iteration_seed(seed, n) for seed in range(3) for n in range(1, 50)}
+    assert len(seeds) == 3 * 49
+
+
+def test_shared_settings_reach_every_stage_and_its_own_section_wins() -> None:
+    recipe = make_recipe({"task": {"tasks": "2", "horizon": 160, "seed": 4}, "eval": {"horizon": 280}})
+    assert (recipe.demo.tasks, recipe.collect.tasks, recipe.eval.tasks) == ("2", "2", "2")
+    assert (recipe.collect.horizon, recipe.eval.horizon) == (160, 280)
+    assert recipe.sft.seed == recipe.update.seed == 4
+
+
+@pytest.mark.parametrize(
+    ("sections", "message"),
+    [
+        ({"task": {"horizn": 1}}, "did you mean 'horizon'"),
+        ({"collet": {}}, "did you mean 'collect'"),
+        ({"eval": {"evry": 1}}, "did you mean 'every'"),
+        ({"reward": {"preset": "papr"}}, "did you mean 'paper'"),
+        ({"run": {"keep_images": 0}}, "keep_images"),
+    ],
+)
+def test_wrong_recipes(sections: dict[str, dict[str, Any]], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        make_recipe(sections)
