@@ -29,6 +29,10 @@ from stages.sim.simulator import Engine, make_simulator
 from stages.sim.tasks import Task
 
 
+class ParentGone(Exception):  # noqa: N818  (not an error: the end)
+    """The other side of the connection is no longer there."""
+
+
 @dataclass
 class Running:
     """An episode under way: its simulator and what it has recorded."""
@@ -70,11 +74,24 @@ class Worker:
 
     def serve(self) -> None:
         """Work until the connection ends."""
-        self._connection.send(Ready())
+        self._send(Ready())
         while True:
-            while not self._todo or self._connection.poll():
-                self._receive(self._connection.recv())
+            while message := self._hear():
+                self._receive(message)
             self._advance(self._todo.popleft())
+
+    def _hear(self) -> Job | Start | Reply | None:
+        """The next message; nothing if none is there and there is work to do."""
+        try:
+            return self._connection.recv() if not self._todo or self._connection.poll() else None
+        except (EOFError, OSError) as error:
+            raise ParentGone from error
+
+    def _send(self, message: Ready | Query | Finished | Failed) -> None:
+        try:
+            self._connection.send(message)
+        except OSError as error:
+            raise ParentGone from error
 
     def _receive(self, message: Job | Start | Reply) -> None:
         if isinstance(message, Job):
@@ -89,11 +106,11 @@ class Worker:
                 self._finish(running)
             else:
                 self._ask(running)
-        except (EOFError, BrokenPipeError, ConnectionError):
+        except ParentGone:
             raise
         except Exception as error:
             self._running.pop(message.episode, None)
-            self._connection.send(Failed(message.episode, _pickled(error), traceback.format_exc()))
+            self._send(Failed(message.episode, _pickled(error), traceback.format_exc()))
 
     def _begin(self, start: Start) -> Running:
         key = (self._job.tasks[start.task], self._job.look, self._job.engine)
@@ -120,7 +137,7 @@ class Worker:
         images = {name: running.simulator.render(name, size) for name, size in self._job.cameras.items()}
         proprio = running.simulator.proprio()
         query = Query(running.start.episode, len(running.proprio), images, proprio)
-        self._connection.send(query)
+        self._send(query)
         running.proprio.append(proprio)
         if self._job.keep_images:
             for name, image in images.items():
@@ -131,7 +148,7 @@ class Worker:
         del self._running[running.start.episode]
         key = (self._job.tasks[running.start.task], self._job.look, self._job.engine)
         self._idle[key].append(running.simulator)
-        self._connection.send(Finished(running.start.episode, running.success, len(running.actions)))
+        self._send(Finished(running.start.episode, running.success, len(running.actions)))
 
 
 def _pickled(error: Exception) -> bytes:
@@ -163,7 +180,7 @@ def main(descriptor: int, parent: int) -> None:
     connection = Connection(descriptor)
     try:
         Worker(connection).serve()
-    except (EOFError, BrokenPipeError, ConnectionError):
+    except ParentGone:
         return
     except Exception as error:
         connection.send(Failed(-1, _pickled(error), traceback.format_exc()))
