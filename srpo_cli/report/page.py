@@ -26,7 +26,7 @@ figcaption { color: var(--soft); font-size: 13px; margin-top: 6px; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; font-size: 13.5px; font-variant-numeric: tabular-nums; }
 th { text-align: left; font-weight: 600; color: var(--soft); border-bottom: 1px solid var(--line); padding: 6px 10px; }
-td { border-bottom: 1px solid #f0f3f6; padding: 6px 10px; vertical-align: top; overflow-wrap: anywhere; }
+td { border-bottom: 1px solid #f0f3f6; padding: 6px 10px; vertical-align: top; overflow-wrap: break-word; }
 .number { text-align: right; white-space: nowrap; }
 details summary { cursor: pointer; color: var(--blue); margin: 10px 0; }
 footer { color: var(--soft); font-size: 13px; margin-top: 28px; }
