@@ -19,7 +19,7 @@ install: .venv/installed
 	@test -x $(BIN)/pip || $(PYTHON) -m venv .venv || \
 	  { echo "cannot make .venv; on Debian: apt install python3-venv" >&2; exit 2; }
 	@echo "installing into .venv (a few minutes the first time)"
-	@$(PIP) install --quiet "$(TORCH)" $(TORCH_INDEX)
+	@$(PIP) install -qq --retries 1 --no-deps "$(TORCH)" $(TORCH_INDEX)
 	@$(PIP) install --quiet --editable ".[dev]"
 	@touch $@
 

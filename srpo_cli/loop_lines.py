@@ -5,8 +5,8 @@ from typing import Any
 
 from srpo_cli.console import interval, percent
 
-HEADER = "iter  episodes  success  95 % interval   failures'  groups     KL   clip  entropy  sec"
-UNITS = "                                          reward    used     /token     %  nats"
+HEADER = "iter  episodes  success  95 % interval  steps  groups       KL   clip  entropy  sec"
+UNITS = "                                        mean     used   /token      %     nats"
 
 Record = dict[str, Any]
 
@@ -62,7 +62,7 @@ def eval_line(evaluation: Record) -> str:
 
 
 def iteration_line(stages: dict[str, Record]) -> str:
-    """One iteration: sampled success, what failures got, and the health of the update."""
+    """One iteration: sampled success, mean length, groups that taught something, and the health of the update."""
     rolled, update = stages["collect"], stages["update"]
     health = update["health"]
     figures = (
@@ -73,12 +73,4 @@ def iteration_line(stages: dict[str, Record]) -> str:
     seconds = sum(record["seconds"] for record in stages.values())
     success = f"{rolled['n']:>8}  {percent(rolled['rate']):>7}  {interval(rolled['interval']):>13}"
     groups = f"{update['groups_kept']:>3}/{update['groups']:<3}"
-    shaped = f"{failure_reward(stages['reward']):>10}"
-    return f"{rolled['iteration']:>4}  {success}  {shaped}  {groups} {figures}  {seconds:3.0f}"
-
-
-def failure_reward(reward: Record) -> str:
-    """The mean reward of the failures, over all tasks."""
-    parts = [(task["failures"], task["failure_reward"][1]) for task in reward["tasks"] if task["failure_reward"]]
-    count = sum(n for n, _ in parts)
-    return f"{sum(n * mean for n, mean in parts) / count:.2f}" if count else "-"
+    return f"{rolled['iteration']:>4}  {success}  {rolled['steps']:5.0f}  {groups} {figures}  {seconds:3.0f}"
