@@ -102,9 +102,13 @@ class Run:
         """metrics.jsonl"""
         return self.folder / "metrics.jsonl"
 
+    def logged(self, iteration: int, stage: str) -> bool:
+        """Whether metrics.jsonl has that stage of that iteration."""
+        return any(m["iteration"] == iteration and m["stage"] == stage for m in self.metrics())
+
     def log(self, iteration: int, stage: str, record: Mapping[str, Any]) -> None:
         """Append a line to metrics.jsonl, unless that stage of that iteration is there already."""
-        if any(m["iteration"] == iteration and m["stage"] == stage for m in self.metrics()):
+        if self.logged(iteration, stage):
             return
         text = self.metrics_file.read_text() if self.metrics_file.is_file() else ""
         if text and not text.endswith("\n"):  # what a kill cut short

@@ -50,12 +50,16 @@ def run_loop(folder: str | Path, recipe: Recipe, iterations: int, watch: Watch, 
     began = time.monotonic()
     run = Run.start(folder, recipe.sections())
     stages = _Stages(run, recipe, watch, tell)
-    start = max(1, run.finished())
+    done = run.finished()
     with make_pool(recipe.collect) as pool:
-        if run.finished() == 0:
+        if done == 0:
             stages.imitate()
-            stages.evaluate(0, pool)
-        for n in range(start, iterations + 1):
+        elif run.logged(done, "update"):
+            tidy(run, recipe, done)
+        else:
+            done -= 1
+        stages.evaluate(done, pool, last=done == iterations)
+        for n in range(done + 1, iterations + 1):
             stages.collect(n, pool)
             stages.encode(n)
             stages.reward(n)
@@ -111,7 +115,8 @@ class _Stages:
     def evaluate(self, n: int, pool: Pool, last: bool = False) -> None:
         """Roll policy n out greedily on held-out initial states, every so many iterations and at both ends."""
         settings = self._recipe.eval
-        if settings.every and (last or n % settings.every == 0):
+        due = settings.every and (last or n % settings.every == 0)
+        if due and not self._run.logged(n, "eval"):
             out, policy = self._run.evaluation(n), self._run.policy(n)
             self._do(n, "eval", "episodes", lambda tick: evaluate(policy, settings, out=out, pool=pool, progress=tick))
 
