@@ -10,7 +10,8 @@ import numpy as np
 
 from stages.sim.engine_libero import LiberoEngine
 from stages.sim.replay import smooth_actions
-from stages.sim.simulator import SUBSTEPS, Simulator
+from stages.sim.simulator import Simulator
+from stages.sim.stepping import SUBSTEPS
 from stages.sim.tasks import Task, select_tasks
 
 STATE = mujoco.mjtState.mjSTATE_INTEGRATION

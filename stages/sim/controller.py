@@ -43,7 +43,7 @@ def initial_state(reset: np.ndarray) -> np.ndarray:
     return state
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, error_model="numpy")
 def _cholesky(a: np.ndarray, n: int) -> None:
     """In place: the lower triangle of `a` (n, n) becomes its Cholesky factor."""
     for j in range(n):
@@ -56,7 +56,7 @@ def _cholesky(a: np.ndarray, n: int) -> None:
             a[i, j] /= a[j, j]
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, error_model="numpy")
 def _solve(factor: np.ndarray, x: np.ndarray, n: int) -> None:
     """In place: x (n,) becomes A^-1 x, for A = factor factor^T."""
     for i in range(n):
@@ -69,7 +69,7 @@ def _solve(factor: np.ndarray, x: np.ndarray, n: int) -> None:
         x[i] /= factor[i, i]
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, error_model="numpy")
 def _rotation(v: np.ndarray) -> np.ndarray:
     """The rotation matrix (3, 3) of an axis-angle vector (3,), through a quaternion in single precision.
 
@@ -97,7 +97,7 @@ def _rotation(v: np.ndarray) -> np.ndarray:
     return r
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, error_model="numpy")
 def _set_goal(state: np.ndarray, action: np.ndarray, position: np.ndarray, orientation: np.ndarray) -> None:
     """The goal of a control step: the pose moved by the clipped, scaled action (7,) (osc.py set_goal)."""
     turn = np.empty(3)
@@ -115,7 +115,7 @@ def _set_goal(state: np.ndarray, action: np.ndarray, position: np.ndarray, orien
             state[GOAL_ORI + 3 * i + j] = total
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, error_model="numpy")
 def _wrench(
     state: np.ndarray, position: np.ndarray, orientation: np.ndarray, J: np.ndarray, qd: np.ndarray
 ) -> np.ndarray:
@@ -138,7 +138,7 @@ def _wrench(
     return f
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, error_model="numpy")
 def _torques(
     J: np.ndarray, M: np.ndarray, f: np.ndarray, q: np.ndarray, qd: np.ndarray, rest: np.ndarray, bias: np.ndarray
 ) -> np.ndarray:
@@ -176,7 +176,7 @@ def _torques(
     return torque
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, error_model="numpy")
 def _jacobian(cdof: np.ndarray, arm_point: np.ndarray) -> np.ndarray:
     """Site Jacobian (6, 7) of the arm dofs from MuJoCo's `cdof` (rotation 3, translation 3 about the root's com)."""
     J = np.empty((6, ARM))
@@ -190,7 +190,7 @@ def _jacobian(cdof: np.ndarray, arm_point: np.ndarray) -> np.ndarray:
     return J
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, error_model="numpy")
 def _mass(qM: np.ndarray) -> np.ndarray:
     """Joint-space inertia (7, 7) of the arm: MuJoCo stores row i as M[i, i], M[i, i-1], ... M[i, 0]."""
     M = np.empty((ARM, ARM))
@@ -203,7 +203,7 @@ def _mass(qM: np.ndarray) -> np.ndarray:
     return M
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, error_model="numpy")
 def substep(
     state: np.ndarray,
     reset: np.ndarray,

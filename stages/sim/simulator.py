@@ -5,7 +5,7 @@ stored, so that a stored row shows the same picture later. (LIBERO's observation
 """
 
 from functools import cache
-from typing import Protocol
+from typing import Any, Protocol
 
 import mujoco
 import numpy as np
@@ -14,9 +14,9 @@ from data.errors import UserError, unknown
 from stages.sim import controller
 from stages.sim.model import TaskModel, task_model
 from stages.sim.render import LOOKS, Renderer
+from stages.sim.stepping import SUBSTEPS, control_step, halves
 from stages.sim.tasks import Task, initial_state
 
-SUBSTEPS = 25
 SETTLE_STEPS = 10
 NO_OP = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, -1.0)
 ENGINES = ("fast", "libero")
@@ -53,8 +53,10 @@ class Simulator:
         self._drawn = self.data
         self._controller = self.model.controller.copy()
         self._current = False
+        self._duration = SUBSTEPS * self.model.physics.opt.timestep
         m, d = self.model, self.data
-        self._views = (
+        self._addresses = (*halves(), m.physics._address, d._address)
+        self._views: tuple[Any, ...] = (
             m.site, m.root, d.qpos, d.qvel, d.site_xpos, d.site_xmat, d.cdof, d.subtree_com, d.qM, d.qfrc_bias,
             m.physics.actuator_ctrlrange, d.ctrl,
         )  # fmt: skip
@@ -97,21 +99,13 @@ class Simulator:
         action = np.asarray(action, np.float64)
         if action.shape != (7,) or not np.isfinite(action).all():
             raise ValueError(f"an action is seven finite numbers, not {action}")
-        physics, data = self.model.physics, self.data
-        state, reset, views, before = self._controller, self.model.reset, self._views, data.time
-        for i in range(SUBSTEPS):
-            mujoco.mj_step1(physics, data)
-            self._check_time(before)
-            controller.substep(state, reset, action, i == 0, *views)
-            mujoco.mj_step2(physics, data)
-        self._check_time(before)
-        self._current = False
-        return self.model.goal(data)
-
-    def _check_time(self, before: float) -> None:
-        """MuJoCo answers a state that is NaN or too large with a reset, which sets the time back."""
-        if self.data.time < before:
+        before = self.data.time
+        control_step(*self._addresses, self._controller, self.model.reset, action, *self._views)
+        # MuJoCo answers a state that is NaN or too large with a reset, which sets the time back.
+        if self.data.time < before + self._duration - 1e-6:
             raise SimulationDivergedError(f"{self.task.name}: the physics diverged after {before:.2f} s")
+        self._current = False
+        return self.model.goal(self.data)
 
     def state(self) -> np.ndarray:
         """(S,) f64: time, qpos, qvel."""
