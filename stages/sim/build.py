@@ -1,7 +1,7 @@
 """Building a task once through LIBERO's own environment class: its XML, and the numbers that stepping needs.
 
 Fixtures (cabinets, stoves, racks) are placed by the environment's reset, not by the XML nor by the recorded initial
-state, with numpy's global generator; seed 0 fixes them, as LIBERO's evaluations do.
+state, with numpy's global generator; `FIXTURE_SEED` fixes them.
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from stages.sim.controller import ARM
 from stages.sim.goals import Spec, compile_goal
 from stages.sim.lite import dress, place_bodies, reduce_xml
 from stages.sim.provider import assets_root, import_libero, quiet
-from stages.sim.tasks import Task
+from stages.sim.tasks import FIXTURE_SEED, Task
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,8 @@ class Built:
     """What is cached of a task: the full XML, the reduced compiled model, and numbers.
 
     numbers: JSON-able; `reset` (117,) the controller's reset bundle, `body_pos` (B, 3) and `body_quat` (B, 4) after the
-    reset, `site_rgba` (S, 4), `goal` the compiled predicates, `burners` [site, joint, threshold] of visible burners.
+    reset with `fixture_seed`, `site_rgba` (S, 4), `goal` the compiled predicates, `burners` [site, joint, threshold] of
+    visible burners.
     """
 
     xml: str
@@ -32,7 +33,7 @@ class Built:
 
 
 def build(task: Task) -> Built:
-    """Make the task's environment, reset it with seed 0, and take everything from it (seconds).
+    """Make the task's environment, reset it with the fixed seed, and take everything from it (seconds).
 
     Raises:
         UserError: an asset is missing, or the goal is of an unknown kind.
@@ -56,7 +57,7 @@ def _environment(task: Task) -> Any:
 
     try:
         env = ControlEnv(bddl_file_name=str(task.bddl_file), use_camera_obs=False, has_offscreen_renderer=False)
-        env.seed(0)
+        env.seed(FIXTURE_SEED)
         env.reset()
     except (FileNotFoundError, ValueError) as error:
         if isinstance(error, FileNotFoundError) or "opening file" in str(error).lower():
@@ -73,6 +74,7 @@ def _numbers(env: Any, full: mujoco.MjModel, goal: list[Spec]) -> dict[str, Any]
     parts = (arm.ee_pos, arm.ee_ori_mat, arm.J_full, arm.mass_matrix, arm.joint_pos, posture)
     return {
         "reset": np.concatenate([np.asarray(part, float).ravel() for part in parts]).tolist(),
+        "fixture_seed": FIXTURE_SEED,
         "body_pos": full.body_pos.tolist(),
         "body_quat": full.body_quat.tolist(),
         "site_rgba": full.site_rgba.tolist(),

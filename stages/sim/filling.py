@@ -19,7 +19,7 @@ from data.store import ASKED, DONE, Layout, Plan, RolloutStore
 from stages.sim.messages import Finished, Job, Start
 from stages.sim.pool import Pool, PoolReport
 from stages.sim.provider import check_versions
-from stages.sim.tasks import Task, initial_state, task_names
+from stages.sim.tasks import FIXTURE_SEED, Task, initial_state, task_names
 
 PROPRIO = 8
 Tick = Callable[[int, int, str], None]
@@ -53,6 +53,7 @@ class Request:
             "engine": self.engine,
             "cameras": dict(self.cameras),
             "keep_images": self.keep_images,
+            "fixture_seed": FIXTURE_SEED,
             "versions": check_versions(),
         }
         read: dict[str, Any] = json.loads(json.dumps({**own, **self.asked}))
