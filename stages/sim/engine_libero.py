@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from data.errors import UserError
-from stages.sim.gl import release_gl
+from stages.sim.devices import drawing_environment
+from stages.sim.gl import gl_kind, release_gl
 from stages.sim.provider import import_libero, quiet
 from stages.sim.render import check_request
 from stages.sim.simulator import NO_OP, SETTLE_STEPS, axis_angle
@@ -35,7 +36,7 @@ class LiberoEngine:
         import_libero()
         from libero.libero.envs import OffScreenRenderEnv
 
-        with quiet():
+        with quiet(), drawing_environment(gl_kind()):
             return OffScreenRenderEnv(bddl_file_name=str(task.bddl_file), use_camera_obs=False, horizon=NO_LIMIT)
 
     def close(self) -> None:

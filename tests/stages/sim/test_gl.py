@@ -51,3 +51,9 @@ def test_unknown_library(name: str) -> None:
     said = _check(MUJOCO_GL=name)
     assert said.startswith(f"user unknown MUJOCO_GL '{name}'")
     assert "osmesa" in said
+
+
+def test_own_device_that_is_not_there() -> None:
+    said = _check(MUJOCO_EGL_DEVICE_ID="99")
+    assert "99: unset it, or name another device" in said
+    assert len(said.splitlines()) == 1
