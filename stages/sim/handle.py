@@ -105,7 +105,7 @@ class WorkerHandle:
             self._inbox.put((self, Gone()))
 
 
-def worker_environment(environment: Mapping[str, str], number: int) -> dict[str, str]:
+def worker_environment(environment: Mapping[str, str] = os.environ, number: int = 0) -> dict[str, str]:
     """The environment of worker `number`: one thread, and its share of the GPUs (see `devices.choose_device`).
 
     It draws through EGL unless the user chose otherwise.
