@@ -1,1 +1,1 @@
-"""Measurements of the simulator: how fast it is, and how exactly it does what LIBERO does."""
+"""Measuring the simulator beside LIBERO and bare physics, in one run: how fast it is, and whether it agrees."""
