@@ -27,7 +27,7 @@ from data.errors import UserError
 from data.paths import open_root, remove_tree, sweep_partial
 
 SCHEMA = 1
-EMPTY, DONE, ERROR = 0, 1, 2
+EMPTY, DONE, ERROR, SKIPPED = 0, 1, 2, 3
 ASKED = ("task", "init_state", "group", "seed")
 HAPPENED = {"status": "uint8", "success": "uint8", "steps": "int32", "queries": "int32"}
 CODEC = BloscCodec(cname="zstd", clevel=1, shuffle="shuffle")
@@ -175,7 +175,7 @@ class RolloutStore:
         sweep_partial(self.path)
 
     def status(self) -> np.ndarray:
-        """(N,) uint8: EMPTY, DONE or ERROR."""
+        """(N,) uint8: EMPTY, DONE, ERROR, or SKIPPED: in error, and the rest is to do without it."""
         return self._array("episode/status")[:]
 
     def success(self) -> np.ndarray:
@@ -212,9 +212,9 @@ class RolloutStore:
             self._array(f"episode/{name}")[index] = int(value)
         self._array("episode/status")[index] = DONE
 
-    def mark_error(self, index: int) -> None:
-        """Say that an episode could not be run; the next `collect` tries it again."""
-        self._array("episode/status")[index] = ERROR
+    def mark_error(self, index: int, skip: bool = False) -> None:
+        """Say that an episode could not be run: the next `collect` tries it again, or, with `skip`, does without it."""
+        self._array("episode/status")[index] = SKIPPED if skip else ERROR
 
     def read(self, index: int, images: bool = True) -> Episode:
         """One finished episode, without padding.

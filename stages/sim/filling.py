@@ -7,6 +7,7 @@ ended, another one is refused. N episodes.
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -141,9 +142,14 @@ def _run(
     progress = _Progress(len(store), len(todo), int(store.success().sum()), tick)
     starts = [Start(i, int(request.plan.task[i]), int(request.plan.init_state[i])) for i in todo]
     try:
-        return pool.run(_job(store, request), starts, decide, progress.count, writable.mark_error)
+        return pool.run(_job(store, request), starts, decide, progress.count, partial(_give_up, writable))
     finally:
         writable.sweep()
+
+
+def _give_up(store: RolloutStore, episode: int, error: Exception) -> bool:
+    store.mark_error(episode)
+    return False
 
 
 def _job(store: RolloutStore, request: Request) -> Job:

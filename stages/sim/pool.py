@@ -55,13 +55,16 @@ class PoolReport:
     batches: int = 0
     retries: Counter[str] = field(default_factory=Counter)
     """times that work was begun again, by cause: crash and hang (of a worker), exception (of an episode)"""
+    skipped: dict[int, str] = field(default_factory=dict)
+    """episodes that failed three times and were done without: the last error"""
 
     def summary(self) -> dict[str, Any]:
         """What a run took, for people and `--json`."""
         return {
             "collected": self.episodes,
-            "up_to_date": self.episodes == 0,
+            "up_to_date": not (self.episodes or self.skipped),
             "retries": {cause: self.retries[cause] for cause in ("crash", "hang", "exception")},
+            "errors": {str(episode): error for episode, error in sorted(self.skipped.items())},
             "seconds": self.seconds,
             "episodes_per_second": self.episodes / self.seconds if self.seconds else 0.0,
             "policy_seconds": self.deciding,
@@ -70,7 +73,8 @@ class PoolReport:
 
 
 OnDone = Callable[[Finished], None]
-OnError = Callable[[int], None]
+OnError = Callable[[int, Exception], bool]
+"""Told of an episode that failed for the third time; whether to go on without it."""
 
 
 class Pool:
@@ -129,7 +133,7 @@ class Pool:
             episodes: which ones.
             decide: answers a batch of queries.
             on_done: told of every episode whose status is in the store.
-            on_error: told of the episode that failed for the third time, before its exception is raised.
+            on_error: told of an episode that failed for the third time; its exception is raised unless it says true.
 
         Raises:
             UserError: a worker met one.
@@ -258,20 +262,26 @@ class _Run:
             self._on_done(done)
 
     def strike(self, start: Start, cause: str, error: Exception) -> None:
-        """Begin an episode again, or raise `error` the third time."""
+        """Begin an episode again; the third time go on without it, or raise `error`."""
         self.report.retries[cause] += 1
         self._strikes[start.episode] += 1
-        if self._strikes[start.episode] >= STRIKES:
-            if self._on_error:
-                self._on_error(start.episode)
+        if self._strikes[start.episode] < STRIKES:
+            self.todo.appendleft(start)
+        elif self._on_error and self._on_error(start.episode, error):
+            self.left -= 1
+            self.report.skipped[start.episode] = _in_a_line(error)
+        else:
             raise error
-        self.todo.appendleft(start)
 
     def turn(self) -> float:
         """Seconds since the last call, at most one turn."""
         now = time.monotonic()
         elapsed, self._last = now - self._last, now
         return min(elapsed, TURN)
+
+
+def _in_a_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
 def _revive(failed: Failed) -> Exception:

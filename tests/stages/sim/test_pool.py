@@ -159,9 +159,10 @@ def test_third_exception_ends_the_run_with_it(pool: Pool, tmp_path: Path) -> Non
     def poison(queries: Sequence[Query]) -> list[Answer]:
         return [Answer(np.full((CHUNK, 7), np.nan)) if q.episode == 3 else answer(q.episode, q.number) for q in queries]
 
-    def mark(episode: int) -> None:
+    def mark(episode: int, error: Exception) -> bool:
         failed.append(episode)
         RolloutStore.open(tmp_path / "a.zarr", writable=True).mark_error(episode)
+        return False
 
     with pytest.raises(ValueError, match="seven finite numbers") as caught:
         pool.run(job, STARTS, poison, on_error=mark)
