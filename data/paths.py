@@ -1,56 +1,95 @@
-"""Opening Zarr groups at a folder, a URL (fsspec) or a packed `.zip`, and packing them."""
+"""Opening Zarr groups at a folder, a URL (fsspec) or a packed `.zip`, packing them, and tidying folders."""
 
 import os
+import re
 import shutil
 import zipfile
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
 import zarr
-from zarr.errors import ContainsArrayError, ContainsGroupError, GroupNotFoundError
+from zarr.errors import GroupNotFoundError
 from zarr.storage import FsspecStore, LocalStore, ZipStore
 
 from data.errors import UserError
 
-Mode = Literal["r", "r+", "w-"]
+Mode = Literal["r", "r+"]
+PARTIAL = ".partial"
+"""How the temporary files end that become a store's files when they are whole; Zarr's own and ours."""
+
+
+def plain(path: str | Path) -> str:
+    """The path or URL as text; `file://` and `local://` are folders, so that files appear there whole, as they do not
+    through fsspec."""
+    return re.sub(r"^(file|local)://", "", str(path))
 
 
 def is_url(path: str | Path) -> bool:
     """Whether `path` names an object store or other fsspec URL."""
-    return "://" in str(path)
+    return "://" in plain(path)
 
 
 def open_root(path: str | Path, mode: Mode) -> zarr.Group:
     """The Zarr group at `path`; a store that was packed opens under its old name, read-only.
 
     Raises:
-        UserError: missing, foreign, truncated, packed but asked for writing, or a read-only folder.
+        UserError: missing, foreign, truncated, packed but asked for writing, a read-only folder, or out of reach.
     """
     try:
-        return _open(str(path), mode)
+        with reaching(path):
+            return _open(plain(path), mode)
     except (FileNotFoundError, GroupNotFoundError) as error:
         raise UserError(f"no rollout store at {path}; make one with `srpo collect` or `srpo demo`") from error
-    except (ContainsGroupError, ContainsArrayError, FileExistsError) as error:
-        raise UserError(f"{path} exists and is not a whole rollout store; remove it or choose another") from error
-    except OSError as error:
-        raise UserError(f"cannot open {path}: {error.strerror or error}; check the path and its permissions") from error
     except (ValueError, KeyError, zipfile.BadZipFile) as error:
         raise UserError(f"{path} is not a Zarr v3 group or is damaged ({error}); make it again") from error
 
 
+@contextmanager
+def reaching(path: str | Path) -> Iterator[None]:
+    """Turns what stands between us and `path` (permissions, network, credentials) into one line.
+
+    Raises:
+        UserError: that line; FileNotFoundError and what says that the content is wrong pass.
+    """
+    try:
+        yield
+    except (UserError, FileNotFoundError, ValueError, KeyError, zipfile.BadZipFile):
+        raise
+    except OSError as error:
+        raise UserError(f"cannot open {path}: {error.strerror or error}; check the path and its permissions") from error
+    except Exception as error:
+        if not is_url(path) or isinstance(error, GroupNotFoundError):
+            raise
+        raise UserError(f"cannot reach {path}: {error}; check the address, its settings and credentials") from error
+
+
+def connect(url: str) -> tuple[Any, str]:
+    """The fsspec file system of a URL, and the path in it.
+
+    Raises:
+        UserError: an unknown kind of URL, or one whose package is not installed.
+    """
+    import fsspec  # type: ignore[import-untyped]  # only URLs need it
+
+    try:
+        return fsspec.core.url_to_fs(url)
+    except ImportError as error:
+        raise UserError(f"cannot open {url}: {error} (with pip, beside srpo)") from error
+    except ValueError as error:
+        raise UserError(f"cannot open {url}: {error}; use a folder or a URL that fsspec knows, as s3://") from error
+
+
 def _open(path: str, mode: Mode) -> zarr.Group:
     if is_url(path):
+        connect(path)
         return zarr.open_group(FsspecStore.from_url(path, read_only=mode == "r"), mode=mode, zarr_format=3)
     local = Path(path)
-    packed = local if local.suffix == ".zip" else local.with_name(local.name + ".zip")
-    if packed.is_file() and not local.is_dir():
-        if mode != "r":
-            raise UserError(f"{packed} is packed and read-only; unpack it with `unzip {packed} -d {local}`")
+    packed = packed_file(local)
+    if packed and mode == "r":
         return zarr.open_group(ZipStore(packed, mode="r"), mode="r")
-    if local.is_file():
-        raise UserError(f"{path} is a file, not a rollout store (a Zarr folder or a packed .zip)")
-    if mode == "w-":
-        return _create(local)
+    check_folder(local)
     if not local.is_dir():
         raise FileNotFoundError(path)
     if mode == "r+" and not os.access(local, os.W_OK):
@@ -58,40 +97,54 @@ def _open(path: str, mode: Mode) -> zarr.Group:
     return zarr.open_group(LocalStore(local, read_only=mode == "r"), mode=mode, zarr_format=3)
 
 
-def _create(local: Path) -> zarr.Group:
-    half_made = local.is_dir() and _is_half_made(local)
-    if local.is_dir() and any(local.iterdir()) and not half_made:
-        raise FileExistsError(local)
-    try:
-        local.parent.mkdir(parents=True, exist_ok=True)
-        local.mkdir(exist_ok=True)
-    except OSError as error:
-        raise UserError(f"cannot create {local} ({error.strerror}); choose a writable folder") from error
-    return zarr.open_group(LocalStore(local), mode="w" if half_made else "w-", zarr_format=3)
+def packed_file(local: Path) -> Path | None:
+    """The `.zip` that a store was packed into, if it is there in the folder's place."""
+    packed = local if local.suffix == ".zip" else local.with_name(local.name + ".zip")
+    return packed if packed.is_file() and not local.is_dir() else None
 
 
-def _is_half_made(local: Path) -> bool:
-    """A Zarr group without attributes: what a kill in the middle of `create` leaves."""
-    if not (local / "zarr.json").is_file():
-        return False
-    try:
-        attrs: dict[str, Any] = dict(zarr.open_group(LocalStore(local), mode="r").attrs)
-    except (ValueError, KeyError, GroupNotFoundError):
-        return False
-    return not attrs
+def check_folder(local: Path) -> None:
+    """Refuse what no store can be written to.
+
+    Raises:
+        UserError: a file, or a packed store.
+    """
+    packed = packed_file(local)
+    if packed:
+        raise UserError(f"{packed} is packed and read-only; unpack it with `unzip {packed} -d {local}`")
+    if local.is_file():
+        raise UserError(f"{local} is a file, not a rollout store (a Zarr folder or a packed .zip)")
 
 
-def sweep_partial(path: str | Path) -> None:
-    """Remove the half-written temporary files that a killed process leaves beside chunks."""
-    if not is_url(path) and Path(path).is_dir():
-        for leftover in Path(path).rglob("*.partial"):
+def sweep_partial(path: str | Path, groups: Sequence[str], rows: Collection[int]) -> None:
+    """Remove what killed writers left half-written in and beside `groups`; of their arrays only some rows (chunks).
+
+    Nothing else is touched, so that others may write other rows meanwhile. Object stores have no half-written files.
+    """
+    if is_url(path):
+        return
+    wanted = {str(row) for row in rows}
+    for group in groups:
+        folder = Path(plain(path)) / group
+        for leftover in [*folder.parent.glob(f"*{PARTIAL}"), *_partial(folder, wanted)]:
             leftover.unlink(missing_ok=True)
+
+
+def _partial(folder: Path, rows: Collection[str]) -> Iterator[Path]:
+    """The half-written files below `folder`; of an array (its chunks are in `c`) only those of some rows."""
+    for entry in folder.iterdir() if folder.is_dir() else ():
+        if folder.name == "c" and entry.name.partition(".")[0] not in rows:
+            continue
+        if entry.suffix == PARTIAL:
+            yield entry
+        elif entry.is_dir():
+            yield from entry.rglob(f"*{PARTIAL}") if folder.name == "c" else _partial(entry, rows)
 
 
 def remove_tree(path: str | Path, name: str) -> None:
     """Remove the folder `name` inside a local store, also what an interrupted removal left of it."""
     if not is_url(path):
-        shutil.rmtree(Path(path) / name, ignore_errors=True)
+        shutil.rmtree(Path(plain(path)) / name, ignore_errors=True)
 
 
 def pack(path: str | Path) -> Path:
@@ -100,11 +153,11 @@ def pack(path: str | Path) -> Path:
     Raises:
         UserError: `path` is not a store in a local folder.
     """
-    folder = Path(path)
+    folder = Path(plain(path))
     if is_url(path) or not (folder / "zarr.json").is_file():
         raise UserError(f"{path} is not a rollout store in a local folder; only those can be packed")
     target = folder.with_name(folder.name + ".zip")
-    partial = target.with_name(target.name + ".partial")
+    partial = target.with_name(target.name + PARTIAL)
     with zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as archive:
         for file in sorted(p for p in folder.rglob("*") if p.is_file()):
             entry = zipfile.ZipInfo(file.relative_to(folder).as_posix())  # dated 1980: equal content, equal bytes

@@ -14,7 +14,7 @@ each writes its own episodes' chunks, `episode/status` last, and only that says 
     query/tokens, query/logprob              (N, Q, C*7) int16, float32
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,9 @@ import zarr
 from zarr.codecs import BloscCodec
 
 from data.errors import UserError
-from data.paths import open_root, remove_tree, sweep_partial
+from data.lineage import digest
+from data.making import in_memory, make
+from data.paths import open_root, plain, remove_tree, sweep_partial
 
 SCHEMA = 1
 EMPTY, DONE, ERROR, SKIPPED = 0, 1, 2, 3
@@ -45,6 +47,10 @@ class Plan:
 
     def __len__(self) -> int:
         return len(self.task)
+
+    def same(self, other: "Plan") -> bool:
+        """Whether the other one asks the same of every episode."""
+        return all(np.array_equal(getattr(self, name), getattr(other, name)) for name in ASKED)
 
 
 @dataclass(frozen=True)
@@ -119,30 +125,25 @@ class RolloutStore:
     """A batch of rollouts on disk, at a path or URL (fsspec), or packed in a `.zip`."""
 
     def __init__(self, root: zarr.Group, path: str, writable: bool) -> None:
-        self.group, self.path, self.writable = root, path, writable
+        self.group, self.path, self.writable = root, plain(path), writable
         self.attrs: dict[str, Any] = dict(root.attrs)
         self._arrays: dict[str, Any] = {}
         self.plan = Plan(*(self._array(f"episode/{name}")[:] for name in ASKED))
 
     @classmethod
     def create(cls, path: str | Path, attrs: Mapping[str, Any], plan: Plan, layout: Layout) -> "RolloutStore":
-        """Make an empty store with a slot for every episode of `plan`; the attrs come last and make it whole.
+        """Make an empty store with a slot for every episode of `plan`, or help another process to finish the same.
 
         Raises:
-            UserError: the folder cannot be written, or holds something else.
+            UserError: the place cannot be written, or holds something else.
         """
-        root = open_root(path, "w-")
-        n = len(plan)
-        for name in ASKED:
-            values = np.asarray(getattr(plan, name), np.int64)
-            root.create_array(f"episode/{name}", data=values, chunks=(max(n, 1),), compressors=None)
-        for name, dtype in HAPPENED.items():
-            root.create_array(f"episode/{name}", shape=(n,), chunks=(1,), dtype=dtype, compressors=None, fill_value=0)
-        for name, (shape, dtype) in layout.arrays().items():
-            codec = IMAGE_CODEC if dtype == "uint8" else CODEC
-            root.create_array(name, shape=(n, *shape), chunks=(1, *shape), dtype=dtype, compressors=codec, fill_value=0)
-        root.update_attributes({**attrs, "horizon": layout.horizon, "chunk": layout.chunk, "schema": SCHEMA})
-        return cls(root, str(path), writable=True)
+        attrs = {**attrs, "horizon": layout.horizon, "chunk": layout.chunk, "schema": SCHEMA}
+        files = in_memory(lambda root: _fill_empty(root, attrs, plan, layout))
+        make(path, files, digest(attrs, layout, *(getattr(plan, name) for name in ASKED)))
+        store = cls.open(path, writable=True)
+        if not store.plan.same(plan):
+            raise UserError(f"{path} exists and holds other episodes; ask the same or choose another store")
+        return store
 
     @classmethod
     def open(cls, path: str | Path, writable: bool = False) -> "RolloutStore":
@@ -170,9 +171,9 @@ class RolloutStore:
     def __len__(self) -> int:
         return len(self.plan)
 
-    def sweep(self) -> None:
-        """Remove what a killed writer left half-written. Only for a process that is the store's sole writer."""
-        sweep_partial(self.path)
+    def sweep(self, episodes: Collection[int], groups: Sequence[str] = ("episode", "step", "query")) -> None:
+        """Remove what a killed writer left half-written of some episodes in `groups`; only for their sole writer."""
+        sweep_partial(self.path, groups, episodes)
 
     def status(self) -> np.ndarray:
         """(N,) uint8: EMPTY, DONE, ERROR, or SKIPPED: in error, and the rest is to do without it."""
@@ -180,7 +181,7 @@ class RolloutStore:
 
     def success(self) -> np.ndarray:
         """(N,) bool; false also where an episode is not done."""
-        return self._array("episode/success")[:].astype(bool)
+        return self._array("episode/success")[:].astype(bool) & (self.status() == DONE)
 
     def steps(self) -> np.ndarray:
         """(N,) int32: control steps taken."""
@@ -278,3 +279,17 @@ class RolloutStore:
             raise ValueError(f"episode {index}: {name} is {values.shape}, the store takes at most {row.shape}")
         row[tuple(slice(0, size) for size in values.shape)] = values
         array[index] = row
+
+
+def _fill_empty(root: zarr.Group, attrs: Mapping[str, Any], plan: Plan, layout: Layout) -> None:
+    """Every array of an empty store, and its attributes."""
+    n = len(plan)
+    for name in ASKED:
+        values = np.asarray(getattr(plan, name), np.int64)
+        root.create_array(f"episode/{name}", data=values, chunks=(max(n, 1),), compressors=None)
+    for name, dtype in HAPPENED.items():
+        root.create_array(f"episode/{name}", shape=(n,), chunks=(1,), dtype=dtype, compressors=None, fill_value=0)
+    for name, (shape, dtype) in layout.arrays().items():
+        codec = IMAGE_CODEC if dtype == "uint8" else CODEC
+        root.create_array(name, shape=(n, *shape), chunks=(1, *shape), dtype=dtype, compressors=codec, fill_value=0)
+    root.update_attributes(dict(attrs))

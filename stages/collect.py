@@ -2,7 +2,8 @@
 
 Writes a rollout store (`data.store`). Episodes come in groups that share task and initial state and differ only in
 their seed, as group-normalised policy gradients want them. What an episode does depends on the request and its seed
-alone: the same store comes out for any number of workers and after any interruption.
+alone: the same store comes out for any number of workers, of machines that share it (`data.shards`), and after any
+interruption.
 
 Legend: N = tasks x groups x samples episodes.
 """
@@ -17,13 +18,14 @@ import numpy as np
 
 from data.errors import UserError
 from data.rates import store_rates
-from data.store import Plan
+from data.shards import WHOLE, Shard
+from data.store import DONE, Plan, RolloutStore
 from stages.policies.acting import Actor, episode_seeds, one_thread
-from stages.policies.base import load_policy, read_config, weights_digest
-from stages.sim.filling import Request, Tick, fill
+from stages.policies.base import identity, load_policy
+from stages.sim.filling import Tick, fill, rollout_request
 from stages.sim.pool import Pool
 from stages.sim.settings import RolloutSettings, make_pool
-from stages.sim.tasks import Task, select_inits, select_tasks
+from stages.sim.tasks import Task, draw_inits, select_inits, select_tasks
 
 
 @dataclass(frozen=True)
@@ -34,8 +36,6 @@ class CollectSettings(RolloutSettings):
     """initial states a task"""
     samples: int = 8
     """episodes a group"""
-    inits: str = "train"
-    """initial states to draw from: train, heldout, paper or 0-9,12"""
     keep_images: bool = True
     """keep what the policy saw, as `update` wants it"""
 
@@ -51,7 +51,7 @@ def make_plan(tasks: Sequence[Task], inits: Sequence[int], groups: int, samples:
     The states of a task are drawn without replacement, anew where there are fewer than `groups`, by a generator of
     (seed, task): other tasks do not change them. An episode's seed comes from (seed, its index).
     """
-    draws = [_draw(inits, groups, seed, task.index) for task in tasks]
+    draws = [draw_inits(np.random.default_rng([seed, task.index]), inits, groups) for task in tasks]
     n = len(tasks) * groups * samples
     return Plan(
         task=np.repeat([task.index for task in tasks], groups * samples),
@@ -67,6 +67,7 @@ def collect(
     settings: CollectSettings,
     pool: Pool | None = None,
     progress: Tick | None = None,
+    shard: Shard = WHOLE,
 ) -> dict[str, Any]:
     """Collect the episodes that `settings` ask for and that the store at `path` does not hold yet.
 
@@ -75,10 +76,12 @@ def collect(
         policy: folder of the policy.
         settings: what to collect.
         pool: one that lives across calls (its size wins over `settings`); none makes one and ends it.
-        progress: `progress(done, total, note)` after every episode.
+        progress: `progress(done, total, note)` after every episode, in numbers of the shard's own.
+        shard: the share of the episodes to run here, while others run theirs.
 
     Returns:
-        The rates of `data.rates.store_rates`, with what `PoolReport.summary` gives.
+        The rates of `data.rates.store_rates` over what the store holds by now, episodes (that it is to hold), shard,
+        shard_episodes, shard_n (finished ones), and what `PoolReport.summary` gives.
 
     Raises:
         UserError: settings that fit nothing, a policy that does not load, a store that holds other rollouts.
@@ -87,33 +90,24 @@ def collect(
     acting = load_policy(policy)
     tasks = select_tasks(settings.suite, settings.tasks)
     plan = make_plan(tasks, select_inits(settings.inits), settings.groups, settings.samples, settings.seed)
-    request = Request(
-        tasks=tasks,
-        plan=plan,
-        horizon=settings.horizon or tasks[0].horizon,
-        chunk=acting.spec.chunk,
-        cameras=acting.spec.cameras,
-        look=settings.look,
-        engine=settings.engine,
-        keep_images=settings.keep_images,
-        asked={
-            "policy": {"id": str(read_config(Path(policy))["model_type"]), "weights": weights_digest(policy)},
-            "temperature": settings.temperature,
-            "seed": settings.seed,
-            "inits": settings.inits,
-            "groups": settings.groups,
-            "samples": settings.samples,
-        },
+    request = rollout_request(
+        settings,
+        tasks,
+        plan,
+        acting.spec.chunk,
+        acting.spec.cameras,
+        settings.keep_images,
+        policy=identity(policy),
+        groups=settings.groups,
+        samples=settings.samples,
     )
-    texts = {task.index: task.instruction for task in tasks}
-    actor = Actor(acting, [texts[int(task)] for task in plan.task], plan.seed, settings.temperature)
+    actor = Actor(acting, request.instructions(), plan.seed, settings.temperature)
     with one_thread():
-        store, report = fill(path, request, actor, pool or partial(make_pool, settings), progress)
-    return {**store_rates(store), **report.summary()}
+        store, report = fill(path, request, actor, pool or partial(make_pool, settings), progress, shard)
+    return {**store_rates(store), **_share(store, shard), **report.summary()}
 
 
-def _draw(inits: Sequence[int], groups: int, seed: int, task: int) -> np.ndarray:
-    """(groups,) initial states: whole shuffles of `inits`, one after the other."""
-    generator = np.random.default_rng([seed, task])
-    rounds = -(-groups // len(inits))
-    return np.concatenate([generator.permutation(inits) for _ in range(rounds)])[:groups]
+def _share(store: RolloutStore, shard: Shard) -> dict[str, Any]:
+    """How far the store is, and this share of it."""
+    done, own = store.status() == DONE, shard.episodes(len(store))
+    return {"episodes": len(store), "shard": str(shard), "shard_episodes": len(own), "shard_n": int(done[own].sum())}

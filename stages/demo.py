@@ -26,7 +26,7 @@ from stages.sim.filling import Request, open_store
 from stages.sim.model import task_model
 from stages.sim.render import LOOKS
 from stages.sim.simulator import Simulator
-from stages.sim.tasks import Task, initial_state, select_inits, select_tasks
+from stages.sim.tasks import Task, draw_inits, initial_state, select_inits, select_tasks
 
 ATTEMPTS = 5
 """Times that a demonstration is begun, each with other noise, before it stands as a failure."""
@@ -115,9 +115,8 @@ def make_plan(tasks: Sequence[Task], inits: Sequence[int], per_task: int, seed: 
     The states of a task are drawn without replacement, anew where there are fewer than `per_task`. Both draws come from
     (seed, task): other tasks do not change them.
     """
-    rounds = -(-per_task // len(inits))
     generators = [np.random.default_rng([seed, task.index]) for task in tasks]
-    states = [np.concatenate([rng.permutation(inits) for _ in range(rounds)])[:per_task] for rng in generators]
+    states = [draw_inits(generator, inits, per_task) for generator in generators]
     return Plan(
         task=np.repeat([task.index for task in tasks], per_task),
         init_state=np.concatenate(states),
@@ -191,7 +190,7 @@ def _fill(
     store: RolloutStore, request: DemoRequest, todo: list[int], settings: DemoSettings, progress: Tick | None
 ) -> None:
     """Simulate in threads (MuJoCo computes outside Python's lock), write here."""
-    store.sweep()
+    store.sweep(range(len(store)))
     done, successes = len(store) - len(todo), int(store.success().sum())
     for index, episode in _episodes(request, todo, settings):
         store.write(index, episode)

@@ -83,7 +83,7 @@ def encode_store(
     todo = _missing(store, label, inputs)
     if todo:
         writable = RolloutStore.open(path, writable=True)
-        writable.sweep()
+        writable.sweep(range(len(store)), [f"encode/{label}"])
         group = _open_label(writable, label, attrs)
         _encode_rows(store, group, model, settings, {i: inputs[i] for i in todo}, progress)
     seconds = time.monotonic() - start

@@ -18,10 +18,10 @@ from data.errors import UserError
 from data.rates import store_rates
 from data.store import Plan
 from stages.policies.acting import Actor, episode_seeds, one_thread
-from stages.policies.base import load_policy, read_config, weights_digest
+from stages.policies.base import identity, load_policy
 from stages.policies.checkpoint import read_record
 from stages.policies.trained import repeats
-from stages.sim.filling import Request, Tick, fill
+from stages.sim.filling import Tick, fill, rollout_request
 from stages.sim.pool import Pool
 from stages.sim.settings import RolloutSettings, make_pool
 from stages.sim.tasks import Task, select_inits, select_tasks
@@ -34,7 +34,6 @@ class EvalSettings(RolloutSettings):
     temperature: float = 0.0
     """0 takes the likeliest actions"""
     inits: str = "heldout"
-    """initial states: train, heldout, paper or 0-9,12"""
     episodes: int | None = None
     """in all, spread evenly over tasks and initial states; none: one each"""
 
@@ -87,33 +86,17 @@ def evaluate(
     acting = load_policy(policy)
     tasks, inits = select_tasks(settings.suite, settings.tasks), select_inits(settings.inits)
     plan = spread(tasks, inits, _count(settings, len(tasks) * len(inits)), settings.seed)
-    request = Request(
-        tasks=tasks,
-        plan=plan,
-        horizon=settings.horizon or tasks[0].horizon,
-        chunk=acting.spec.chunk,
-        cameras=acting.spec.cameras,
-        look=settings.look,
-        engine=settings.engine,
-        keep_images=False,
-        asked={
-            "policy": {"id": str(read_config(Path(policy))["model_type"]), "weights": weights_digest(policy)},
-            "temperature": settings.temperature,
-            "seed": settings.seed,
-            "inits": settings.inits,
-        },
-    )
-    texts = {task.index: task.instruction for task in tasks}
-    actor = Actor(acting, [texts[int(task)] for task in plan.task], plan.seed, settings.temperature)
+    spec, who = acting.spec, identity(policy)
+    request = rollout_request(settings, tasks, plan, spec.chunk, spec.cameras, keep_images=False, policy=who)
+    actor = Actor(acting, request.instructions(), plan.seed, settings.temperature)
     with ExitStack() as stack:
         stack.enter_context(one_thread())
         path = out or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="srpo-eval-"))) / "eval.zarr"
         store, report = fill(path, request, actor, pool or partial(make_pool, settings), progress)
         rates = store_rates(store)
-    attrs = request.attrs()
-    told = {key: attrs[key] for key in ("suite", "inits", "temperature", "look", "policy", "versions")}
+    told = {key: store.attrs[key] for key in ("suite", "inits", "temperature", "horizon", "look", "policy", "versions")}
     trained_on = repeats(read_record(Path(policy)), settings.suite, plan.task, plan.init_state)
-    return {**rates, **told, "horizon": request.horizon, "trained_on": trained_on, **report.summary()}
+    return {**rates, **told, "trained_on": trained_on, **report.summary()}
 
 
 def _count(settings: EvalSettings, places: int) -> int:

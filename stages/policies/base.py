@@ -185,6 +185,15 @@ def read_config(folder: Path) -> dict:
     return config
 
 
+def identity(folder: str | Path) -> dict[str, str]:
+    """What a store records of the policy that filled it: id (its model type) and weights (their digest).
+
+    Raises:
+        UserError: the folder holds no policy.
+    """
+    return {"id": str(read_config(Path(folder))["model_type"]), "weights": weights_digest(folder)}
+
+
 def weights_digest(folder: str | Path) -> str:
     """What a policy is, as 16 hex digits: its configuration and weights, byte for byte.
 

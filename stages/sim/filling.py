@@ -1,25 +1,26 @@
 """Filling a rollout store: make it or find it again, run what is missing in a pool, leave it consistent.
 
 What is asked is a `Request`; a store remembers it in its attributes. The same request goes on where an earlier run
-ended, another one is refused. N episodes.
+ended, another one is refused. Several processes may fill one store at once, each its own share (`data.shards`): what
+an episode comes to depends on the request alone, and none writes what is another's. N episodes.
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from data.errors import UserError
 from data.paths import remove_tree
 from data.query import Decide
-from data.store import ASKED, DONE, Layout, Plan, RolloutStore
+from data.shards import WHOLE, Shard
+from data.store import DONE, Layout, Plan, RolloutStore
 from stages.sim.messages import Finished, Job, Start
 from stages.sim.pool import Pool, PoolReport
 from stages.sim.provider import check_versions
+from stages.sim.settings import RolloutSettings
 from stages.sim.tasks import FIXTURE_SEED, Task, initial_state, task_names
 
 PROPRIO = 8
@@ -71,15 +72,43 @@ class Request:
             tokens=True,
         )
 
+    def instructions(self) -> list[str]:
+        """(N,) what the policy is told in each episode."""
+        texts = {task.index: task.instruction for task in self.tasks}
+        return [texts[int(task)] for task in self.plan.task]
+
     def differences(self, store: RolloutStore) -> list[str]:
         """What a store was asked that this request does not ask, in words."""
         wanted = {**self.attrs(), "horizon": self.horizon, "chunk": self.chunk}
         lines = [_difference(key, store.attrs.get(key), value) for key, value in wanted.items()]
         different = [line for line in lines if line]
-        if not different:
-            same = all(np.array_equal(getattr(store.plan, name), getattr(self.plan, name)) for name in ASKED)
-            different = [] if same else [f"{len(store)} episodes (asked: {len(self.plan)}) or their initial states"]
+        if not different and not store.plan.same(self.plan):
+            different = [f"{len(store)} episodes (asked: {len(self.plan)}) or their initial states"]
         return different
+
+
+def rollout_request(
+    settings: RolloutSettings,
+    tasks: list[Task],
+    plan: Plan,
+    chunk: int,
+    cameras: Mapping[str, int],
+    keep_images: bool,
+    **asked: Any,
+) -> Request:
+    """The request to roll a policy out as `settings` say: on which tasks and plan, for a policy of which chunk and
+    cameras; `asked` is what else counts (its identity, ...)."""
+    return Request(
+        tasks=tasks,
+        plan=plan,
+        horizon=settings.horizon or tasks[0].horizon,
+        chunk=chunk,
+        cameras=cameras,
+        look=settings.look,
+        engine=settings.engine,
+        keep_images=keep_images,
+        asked={**asked, "temperature": settings.temperature, "seed": settings.seed, "inits": settings.inits},
+    )
 
 
 def open_store(path: str | Path, request: Request) -> RolloutStore:
@@ -89,7 +118,7 @@ def open_store(path: str | Path, request: Request) -> RolloutStore:
         UserError: it holds another request, or cannot be made.
     """
     if not RolloutStore.exists(path):
-        return RolloutStore.create(path, request.attrs(), request.plan, request.layout())
+        RolloutStore.create(path, request.attrs(), request.plan, request.layout())
     store = RolloutStore.open(path)
     different = request.differences(store)
     if different:
@@ -103,6 +132,7 @@ def fill(
     decide: Decide,
     pool: Pool | Callable[[int], Pool],
     tick: Tick | None = None,
+    shard: Shard = WHOLE,
 ) -> tuple[RolloutStore, PoolReport]:
     """Run what is missing of a request; where nothing is, no byte of the store changes.
 
@@ -111,40 +141,49 @@ def fill(
         request: what it is to hold.
         decide: answers a batch of queries.
         pool: one that lives on, or a function that makes one for a number of episodes, closed at the end.
-        tick: told of every episode.
+        tick: told of every episode, in numbers of the shard's own.
+        shard: the share of the episodes that is run here; others may run theirs at the same time.
 
     Raises:
         UserError: the store holds another request, or cannot be written; or the user's machine lacks something that
-            episodes need, in which case a store made for nothing is removed again.
+            episodes need, in which case a store made for nothing is removed again, unless it is for others too.
         Exception: as `Pool.run`; the store is consistent, and an episode that failed three times is marked.
     """
     new = not RolloutStore.exists(path)
     store = open_store(path, request)
-    todo = np.flatnonzero(store.status() != DONE).tolist()
+    own = shard.episodes(len(store))
+    missing = store.status() != DONE
+    todo = [i for i in own if missing[i]]
     if not todo:
         return store, PoolReport()
+    progress = _Progress(len(own), len(own) - len(todo), int(store.success()[own].sum()), tick)
     try:
         if isinstance(pool, Pool):
-            return store, _run(store, request, todo, decide, pool, tick)
-        with pool(len(todo)) as own:
-            return store, _run(store, request, todo, decide, own, tick)
+            return store, _run(store, request, own, todo, decide, pool, progress)
+        with pool(len(todo)) as made:
+            return store, _run(store, request, own, todo, decide, made, progress)
     except UserError:
-        if new and not len(store.done()):
-            remove_tree(Path(path).parent, Path(path).name)
+        if new and shard == WHOLE and not len(store.done()):
+            remove_tree(Path(store.path).parent, Path(store.path).name)
         raise
 
 
 def _run(
-    store: RolloutStore, request: Request, todo: list[int], decide: Decide, pool: Pool, tick: Tick | None
+    store: RolloutStore,
+    request: Request,
+    own: range,
+    todo: Sequence[int],
+    decide: Decide,
+    pool: Pool,
+    progress: "_Progress",
 ) -> PoolReport:
     writable = RolloutStore.open(store.path, writable=True)
-    writable.sweep()
-    progress = _Progress(len(store), len(todo), int(store.success().sum()), tick)
+    writable.sweep(own)
     starts = [Start(i, int(request.plan.task[i]), int(request.plan.init_state[i])) for i in todo]
     try:
         return pool.run(_job(store, request), starts, decide, progress.count, partial(_give_up, writable))
     finally:
-        writable.sweep()
+        writable.sweep(own)
 
 
 def _give_up(store: RolloutStore, episode: int, error: Exception) -> bool:
@@ -167,8 +206,8 @@ def _job(store: RolloutStore, request: Request) -> Job:
 class _Progress:
     """Counts finished episodes and tells how it goes."""
 
-    def __init__(self, total: int, todo: int, successes: int, tick: Tick | None) -> None:
-        self._total, self._done, self._successes, self._tick = total, total - todo, successes, tick
+    def __init__(self, total: int, done: int, successes: int, tick: Tick | None) -> None:
+        self._total, self._done, self._successes, self._tick = total, done, successes, tick
 
     def count(self, finished: Finished) -> None:
         self._done += 1

@@ -39,6 +39,8 @@ class RolloutSettings(PoolSettings):
     """control steps at most; none: the suite's own limit"""
     temperature: float = 1.0
     """of the sampled tokens; 0 takes the likeliest"""
+    inits: str = "train"
+    """initial states: train, heldout, paper or 0-9,12"""
     seed: int = 0
     """every random choice follows from it"""
     look: str = "lite"

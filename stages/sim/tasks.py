@@ -107,6 +107,12 @@ def select_inits(spec: str) -> list[int]:
     return parse_range(spec, N_INITS, "initial states")
 
 
+def draw_inits(generator: np.random.Generator, inits: Sequence[int], count: int) -> np.ndarray:
+    """`count` initial states drawn from `inits`: whole shuffles, one after the other, so that each comes as often."""
+    shuffles = [generator.permutation(inits) for _ in range(-(-count // len(inits)))]
+    return np.concatenate(shuffles)[:count]
+
+
 @cache
 def initial_states(task: Task) -> np.ndarray:
     """All recorded initial states of a task.

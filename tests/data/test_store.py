@@ -1,20 +1,25 @@
 """The rollout store: what is written is read back, and half of anything never counts."""
 
 import hashlib
+import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
+import zarr
 
+from data import making
 from data.errors import UserError
-from data.paths import open_root, pack
-from data.store import DONE, EMPTY, ERROR, Episode, Layout, Plan, RolloutStore
+from data.paths import pack
+from data.store import DONE, EMPTY, ERROR, SKIPPED, Episode, Layout, Plan, RolloutStore
 
 LAYOUT = Layout(horizon=20, state_size=11, chunk=8, proprio=8, images={"agentview": 6}, tokens=True)
 
 
-def make(path: Path, n: int = 3) -> RolloutStore:
-    plan = Plan(task=np.arange(n), init_state=np.arange(n) + 5, group=np.zeros(n, int), seed=np.arange(n) * 7)
+def make(path: Path, n: int = 3, seed: int = 7) -> RolloutStore:
+    plan = Plan(task=np.arange(n), init_state=np.arange(n) + 5, group=np.zeros(n, int), seed=np.arange(n) * seed)
     return RolloutStore.create(path, {"suite": "libero_object"}, plan, LAYOUT)
 
 
@@ -94,6 +99,22 @@ def test_an_error_is_not_a_failure(tmp_path: Path) -> None:
         store.read(2)
 
 
+def test_a_skipped_error_is_neither_done_nor_a_failure(tmp_path: Path) -> None:
+    store = make(tmp_path / "a.zarr")
+    store.write(0, episode())
+    store.mark_error(2, skip=True)
+    assert store.status().tolist() == [DONE, EMPTY, SKIPPED]
+    assert store.done().tolist() == [0]
+
+
+def test_success_without_its_status_does_not_count(tmp_path: Path) -> None:
+    """What a kill between the two leaves."""
+    store = make(tmp_path / "a.zarr")
+    store.write(1, episode())
+    store.group["episode/success"][0] = 1
+    assert store.success().tolist() == [False, episode().success, False]
+
+
 @pytest.mark.parametrize("name", ["state", "action", "proprio", "logprob"])
 def test_nan_is_refused(tmp_path: Path, name: str) -> None:
     bad = episode()
@@ -116,12 +137,95 @@ def test_a_narrower_action_is_refused(tmp_path: Path) -> None:
         make(tmp_path / "a.zarr").write(0, bad)
 
 
-def test_a_half_made_store_is_absent_and_made_again(tmp_path: Path) -> None:
+class Killed(BaseException):
+    """The process ends here."""
+
+
+def files(path: Path) -> dict[str, bytes]:
+    """Every file of a store."""
+    return {str(file.relative_to(path)): file.read_bytes() for file in sorted(path.rglob("*")) if file.is_file()}
+
+
+def killed_after(monkeypatch: pytest.MonkeyPatch, writes: int, path: Path, seed: int = 7) -> bool:
+    """Make a store and die after so many of its files; whether that came to pass."""
+    real, left = making._Local._write, [writes]
+
+    def write(*arguments: object) -> None:
+        if not left[0]:
+            raise Killed
+        left[0] -= 1
+        real(*arguments)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(making._Local, "_write", write)
+        try:
+            make(path, seed=seed)
+        except Killed:
+            return True
+    return False
+
+
+def test_a_store_killed_while_being_made_is_absent_and_finished_by_the_same_request(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(tmp_path / "whole.zarr")
+    writes = 0
+    while killed_after(monkeypatch, writes, path := tmp_path / f"{writes}.zarr"):
+        assert not RolloutStore.exists(path)
+        with pytest.raises(UserError, match="no rollout store" if writes == 0 else "not a whole rollout store"):
+            RolloutStore.open(path)
+        if writes:
+            before = files(path)
+            with pytest.raises(UserError, match="begun with other options"):
+                make(path, seed=8)
+            assert files(path) == before
+        make(path)
+        assert files(path) == files(tmp_path / "whole.zarr"), writes
+        writes += 1
+    assert writes > 20
+
+
+def test_making_a_store_that_is_in_use_changes_nothing(tmp_path: Path) -> None:
     path = tmp_path / "a.zarr"
-    open_root(path, "w-").create_array("episode/task", shape=(3,), dtype="int64")
-    assert not RolloutStore.exists(path)
-    make(path)
-    assert RolloutStore.exists(path)
+    make(path).write(1, episode())
+    before = {file: (file.stat().st_mtime_ns, file.read_bytes()) for file in path.rglob("*") if file.is_file()}
+    assert make(path).status().tolist() == [EMPTY, DONE, EMPTY]
+    with pytest.raises(UserError, match="other episodes"):
+        make(path, n=4)
+    with pytest.raises(UserError, match="begun with other options"):
+        RolloutStore.create(path, {"suite": "libero_goal"}, RolloutStore.open(path).plan, LAYOUT)
+    after = {file: (file.stat().st_mtime_ns, file.read_bytes()) for file in path.rglob("*") if file.is_file()}
+    assert after == before
+
+
+def test_threads_make_one_store_at_once_and_one_request_wins(tmp_path: Path) -> None:
+    """Six makers, two requests: all of one request succeed, all of the other are refused."""
+    for round_ in range(10):
+        path, together = tmp_path / f"{round_}.zarr", threading.Barrier(6)
+
+        def attempt(seed: int, path: Path = path, together: threading.Barrier = together) -> int | None:
+            together.wait()
+            try:
+                return int(make(path, seed=seed).plan.seed[1])
+            except UserError:
+                return None
+
+        with ThreadPoolExecutor(6) as pool:
+            made = list(pool.map(attempt, [7, 8] * 3))
+        assert made in ([7, None] * 3, [None, 8] * 3)
+        make(tmp_path / "alone" / path.name, seed=next(seed for seed in made if seed))
+        assert files(path) == files(tmp_path / "alone" / path.name)
+
+
+def test_a_file_system_without_links_will_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make(tmp_path / "a.zarr")
+
+    def refuse(*_: object) -> None:
+        raise PermissionError("no links here")
+
+    monkeypatch.setattr(os, "link", refuse)
+    make(tmp_path / "b.zarr")
+    assert files(tmp_path / "a.zarr") == files(tmp_path / "b.zarr")
 
 
 def test_packed_store_reads_the_same(tmp_path: Path) -> None:
@@ -144,15 +248,20 @@ def test_packing_the_same_content_gives_the_same_bytes(tmp_path: Path) -> None:
     assert hashes[0] == hashes[1]
 
 
-def test_sweep_removes_only_half_written_files(tmp_path: Path) -> None:
-    store = make(tmp_path / "a.zarr")
+def test_sweep_removes_only_half_written_files_of_its_own_episodes(tmp_path: Path) -> None:
+    path = tmp_path / "a.zarr"
+    store = make(path)
     store.write(0, episode())
-    leftover = tmp_path / "a.zarr" / "step" / "state" / "c" / "1" / "0.abc.partial"
-    leftover.parent.mkdir(parents=True, exist_ok=True)
-    leftover.write_bytes(b"half")
-    store.sweep()
-    assert not leftover.exists()
-    assert store.read(0).steps == 13
+    whole = files(path)
+    own = ["123.partial", "step/state/c/1/0/0.abc.partial", "episode/status/c/1.abc.partial"]
+    others = ["step/state/c/2/0/0.abc.partial", "episode/status/c/11.abc.partial", "encode/pixels/zarr.abc.partial"]
+    for name in own + others:
+        (path / name).parent.mkdir(parents=True, exist_ok=True)
+        (path / name).write_bytes(b"half")
+    store.sweep(range(2))
+    assert files(path) == whole | dict.fromkeys(others, b"half")
+    store.sweep([], ["encode/pixels"])
+    assert files(path) == whole | dict.fromkeys(others[:2], b"half")
 
 
 @pytest.mark.parametrize(
@@ -161,7 +270,7 @@ def test_sweep_removes_only_half_written_files(tmp_path: Path) -> None:
         (lambda p: None, "no rollout store"),
         (lambda p: p.mkdir(), "no rollout store"),
         (lambda p: p.write_text("hello"), "is a file"),
-        (lambda p: open_root(p, "w-").update_attributes({"someone": "else"}), "not a whole rollout store"),
+        (lambda p: zarr.open_group(p, mode="w-").update_attributes({"someone": "else"}), "not a whole rollout store"),
         (lambda p: make(p).group.update_attributes({"schema": 99}), "schema 99"),
         (lambda p: (make(p), (p / "zarr.json").write_text("{")), "damaged"),
         (lambda p: (make(p), (p / "zarr.json").write_text("")), "damaged"),
