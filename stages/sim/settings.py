@@ -66,9 +66,10 @@ class RolloutSettings(PoolSettings):
 
 def make_pool(settings: PoolSettings, episodes: int | None = None) -> Pool:
     """The pool that `settings` ask for; of no more workers than `episodes`, where that is known."""
-    workers = settings.workers or _cores()
+    workers = settings.workers or cores()
     return Pool(workers if episodes is None else min(workers, episodes), settings.slots, settings.watchdog)
 
 
-def _cores() -> int:
+def cores() -> int:
+    """Processor cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
