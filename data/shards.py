@@ -23,7 +23,7 @@ class Shard:
         match = re.fullmatch(r"([0-9]+)/([0-9]+)", text)
         shard = cls(int(match[1]), int(match[2])) if match else None
         if shard is None or shard.index >= shard.count:
-            raise UserError(f"shard '{text}' is none; give INDEX/COUNT counted from 0, as 0/3, 1/3 and 2/3")
+            raise UserError(f"--shard takes INDEX/COUNT with 0 <= INDEX < COUNT, as 0/3, 1/3 and 2/3, not '{text}'")
         return shard
 
     def __str__(self) -> str:

@@ -20,4 +20,8 @@ Inits = Annotated[str, typer.Option(help="Initial states: train (0-39), heldout 
 Seed = Annotated[int, typer.Option(help="Every random choice follows from it.")]
 Workers = Annotated[int | None, typer.Option(help="Simulator processes; default: one a CPU core.", show_default=False)]
 Look = Annotated[str, typer.Option(help="lite (cheap, readable) or full (LIBERO's own pixels).")]
+Engine = Annotated[str, typer.Option(help="fast, or libero (LIBERO's own, slow).")]
+Horizon = Annotated[
+    int | None, typer.Option(help="Control steps at most; default: the suite's limit.", show_default=False)
+]
 Label = Annotated[str | None, typer.Option(help="Name of the result in the store; default: from the settings.")]

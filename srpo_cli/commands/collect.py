@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from srpo_cli.console import emit, interval, out, percent, progress, table
-from srpo_cli.options import Assign, Inits, Json, Look, PolicyIn, Seed, Store, Suite, Tasks, Workers
+from srpo_cli.options import Assign, Engine, Horizon, Inits, Json, Look, PolicyIn, Seed, Store, Suite, Tasks, Workers
 
 
 def command(
@@ -21,47 +21,40 @@ def command(
     seed: Seed = 0,
     workers: Workers = None,
     look: Look = "lite",
-    engine: Annotated[str, typer.Option(help="fast, or libero (LIBERO's own, slow).")] = "fast",
-    horizon: Annotated[
-        int | None, typer.Option(help="Control steps at most; default: the suite's limit.", show_default=False)
-    ] = None,
+    engine: Engine = "fast",
+    horizon: Horizon = None,
+    shard: Annotated[str, typer.Option(metavar="I/N", help="Do share I (from 0) of N; others do theirs.")] = "0/1",
     assign: Assign = [],
     json: Json = False,
 ) -> None:
     """Roll a policy out in LIBERO: tasks x groups x samples episodes.
 
-    Run again, it does what is missing; other options need another STORE. The number of workers changes nothing in it.
+    Run again, it does what is missing; other options need another STORE. The number of workers changes nothing in it,
+    nor do shards: any number of machines fill one STORE (a shared folder or a URL) at once, each with its own --shard.
     Settings (--set): keep_images, slots, watchdog, and those above.
     Example: `srpo collect a.zarr --policy runs/a/policies/000 --tasks 2,9 --groups 4 --temperature 0.6`
     """
-    from data.settings import build, parse_assignments
+    from data.settings import from_options
+    from data.shards import Shard
     from stages.collect import CollectSettings, collect
 
-    given = {
-        "suite": suite,
-        "tasks": tasks,
-        "groups": groups,
-        "samples": samples,
-        "inits": inits,
-        "temperature": temperature,
-        "seed": seed,
-        "workers": workers,
-        "look": look,
-        "engine": engine,
-        "horizon": horizon,
-    }
-    settings = build(CollectSettings, given | parse_assignments(assign), "collect")
+    settings, share = from_options(CollectSettings, locals(), "collect"), Shard.parse(shard)
     with progress("collect", "episodes") as tick:
-        result = collect(store, policy, settings, progress=tick)
+        result = collect(store, policy, settings, progress=tick, shard=share)
     emit(result, json, _show)
 
 
 def _show(result: Mapping[str, Any]) -> None:
     if result["up_to_date"]:
         out.print(f"up to date: {result['n']} episodes, success {success(result)}")
-        return
-    out.print(rates_table("collected", result))
-    out.print(work(result))
+    else:
+        out.print(rates_table("collected", result))
+        out.print(work(result))
+    if result["shard_episodes"] < result["episodes"]:
+        out.print(
+            f"shard {result['shard']}: {result['shard_n']} of its {result['shard_episodes']} episodes are done; "
+            f"the store holds {result['n']} of {result['episodes']}"
+        )
 
 
 def success(result: Mapping[str, Any]) -> str:

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from srpo_cli.console import emit, out, percent, progress, table
-from srpo_cli.options import Assign, Inits, Json, Look, Seed, Store, Suite, Tasks
+from srpo_cli.options import Assign, Horizon, Inits, Json, Look, Seed, Store, Suite, Tasks
 
 
 def command(
@@ -21,9 +21,7 @@ def command(
         int | None, typer.Option(help="Threads; default: one a CPU core, at most 4.", show_default=False)
     ] = None,
     look: Look = "lite",
-    horizon: Annotated[
-        int | None, typer.Option(help="Control steps at most; default: the suite's limit.", show_default=False)
-    ] = None,
+    horizon: Horizon = None,
     assign: Assign = [],
     json: Json = False,
 ) -> None:
@@ -32,21 +30,10 @@ def command(
     Run again, it does what is missing; other options need another STORE. The number of workers changes nothing in it.
     Example: `srpo demo demos.zarr --tasks 2,9 --per-task 5`
     """
-    from data.settings import build, parse_assignments
+    from data.settings import from_options
     from stages.demo import DemoSettings, make_demos
 
-    given = {
-        "suite": suite,
-        "tasks": tasks,
-        "per_task": per_task,
-        "inits": inits,
-        "noise": noise,
-        "seed": seed,
-        "workers": workers,
-        "look": look,
-        "horizon": horizon,
-    }
-    settings = build(DemoSettings, given | parse_assignments(assign), "demo")
+    settings = from_options(DemoSettings, locals(), "demo")
     with progress("demo", "episodes") as tick:
         result = make_demos(store, settings, tick)
     emit(result, json, _show)

@@ -7,7 +7,7 @@ import typer
 
 from srpo_cli.commands.collect import rates_table, success, work
 from srpo_cli.console import emit, out, progress
-from srpo_cli.options import Assign, Inits, Json, Look, PolicyIn, Seed, Suite, Tasks, Workers
+from srpo_cli.options import Assign, Engine, Horizon, Inits, Json, Look, PolicyIn, Seed, Suite, Tasks, Workers
 
 
 def command(
@@ -23,10 +23,8 @@ def command(
     seed: Seed = 0,
     workers: Workers = None,
     look: Look = "lite",
-    engine: Annotated[str, typer.Option(help="fast, or libero (LIBERO's own, slow).")] = "fast",
-    horizon: Annotated[
-        int | None, typer.Option(help="Control steps at most; default: the suite's limit.", show_default=False)
-    ] = None,
+    engine: Engine = "fast",
+    horizon: Horizon = None,
     store: Annotated[
         str | None, typer.Option("--out", metavar="STORE", help="Keep the episodes.", show_default=False)
     ] = None,
@@ -39,22 +37,10 @@ def command(
     Settings (--set): slots, watchdog, and those above.
     Example: `srpo eval --policy runs/a/policies/010 --inits heldout --episodes 50`
     """
-    from data.settings import build, parse_assignments
+    from data.settings import from_options
     from stages.evaluate import EvalSettings, evaluate
 
-    given = {
-        "suite": suite,
-        "tasks": tasks,
-        "inits": inits,
-        "episodes": episodes,
-        "temperature": temperature,
-        "seed": seed,
-        "workers": workers,
-        "look": look,
-        "engine": engine,
-        "horizon": horizon,
-    }
-    settings = build(EvalSettings, given | parse_assignments(assign), "eval")
+    settings = from_options(EvalSettings, locals(), "eval")
     with progress("eval", "episodes") as tick:
         result = evaluate(policy, settings, store, progress=tick)
     emit(result, json, _show)
