@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from math import sqrt
 from typing import Any
 
-from data.store import DONE, RolloutStore
+from data.store import DONE, SKIPPED, RolloutStore
 
 Z95 = 1.959963984540054
 """The 97.5 % point of the normal distribution."""
@@ -43,9 +43,11 @@ def store_rates(store: RolloutStore) -> dict[str, Any]:
     """Success over the finished episodes of a store, in all and per task.
 
     Returns:
-        As `rate`, with `steps` (mean control steps an episode) and `tasks`: a list of the same with index and name.
+        As `rate`, with `steps` (mean control steps an episode), `skipped` (episodes done without, in no rate) and
+        `tasks`: a list of the same with index and name.
     """
-    done, success, steps = store.status() == DONE, store.success(), store.steps()
+    status = store.status()
+    done, success, steps = status == DONE, store.success(), store.steps()
 
     def part(mask: Any) -> dict[str, Any]:
         n = int(mask.sum())
@@ -53,4 +55,4 @@ def store_rates(store: RolloutStore) -> dict[str, Any]:
 
     tasks: list[Mapping[str, Any]] = store.attrs["tasks"]
     rows = [{**task, **part(done & (store.plan.task == task["index"]))} for task in tasks]
-    return {**part(done), "tasks": rows}
+    return {**part(done), "skipped": int((status == SKIPPED).sum()), "tasks": rows}

@@ -51,7 +51,8 @@ def _own_fault(error: Exception) -> int:
     log = _log_file()
     log.write_text("".join(traceback.format_exception(error)))
     last = str(error).strip().splitlines()[-1:] or [""]
-    return _say(f"{type(error).__name__}: {last[0]} (this is a fault of srpo; traceback in {log})", 1)
+    notes = "".join(f"; {note}" for note in getattr(error, "__notes__", []))
+    return _say(f"{type(error).__name__}: {last[0]} (this is a fault of srpo; traceback in {log}){notes}", 1)
 
 
 def _log_file() -> Path:

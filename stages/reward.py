@@ -121,7 +121,8 @@ def _read_batch(store: RolloutStore, settings: RewardSettings, asked: str | None
     broken, done = np.flatnonzero(status == ERROR), np.flatnonzero(status == DONE)
     if len(broken):
         raise UserError(
-            f"{_episodes(broken)} of {store.path} ended in an error; run the same `srpo collect` again to retry"
+            f"{_episodes(broken)} of {store.path} ended in an error; run the same `srpo collect` again to retry, "
+            "or with --set skip_errors=N to do without up to N"
         )
     if not len(done):
         raise UserError(f"{store.path} has no finished episode to reward; run `srpo collect {store.path}` first")

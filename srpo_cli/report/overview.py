@@ -10,9 +10,9 @@ import numpy as np
 
 from data.errors import UserError
 from data.rates import store_rates
-from data.store import DONE, EMPTY, ERROR, RolloutStore
+from data.store import DONE, EMPTY, ERROR, SKIPPED, RolloutStore
 
-STATUS = {EMPTY: "not yet run", DONE: "done", ERROR: "error"}
+STATUS = {EMPTY: "not yet run", DONE: "done", ERROR: "error", SKIPPED: "error, skipped"}
 ACTION_NAMES = ("x", "y", "z", "roll", "pitch", "yaw", "gripper")
 SHOWN = ("suite", "look", "horizon", "chunk", "cameras", "policy", "temperature", "inits", "seed", "versions")
 CONTROL_HZ = 20
@@ -105,8 +105,8 @@ def encoded_labels(store: RolloutStore, index: int) -> list[str]:
 
 
 def _counts(status: np.ndarray, mask: np.ndarray) -> dict[str, int]:
-    asked, done, errors = mask.sum(), (mask & (status == DONE)).sum(), (mask & (status == ERROR)).sum()
-    return {"asked": int(asked), "done": int(done), "errors": int(errors)}
+    asked, done, errors = mask, mask & (status == DONE), mask & np.isin(status, (ERROR, SKIPPED))
+    return {"asked": int(asked.sum()), "done": int(done.sum()), "errors": int(errors.sum())}
 
 
 def _task_row(store: RolloutStore, status: np.ndarray, rates: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from data.errors import UserError, unknown
 from data.lineage import digest
-from data.store import DONE, RolloutStore
+from data.store import DONE, SKIPPED, RolloutStore
 from stages.learning.advantages import AdvantageSettings, group_advantages
 from stages.policies.base import ACTION_DIM, Observation
 
@@ -49,13 +49,14 @@ class Selection:
 
 
 def select(store: RolloutStore, reward_label: str, settings: AdvantageSettings) -> Selection:
-    """Group advantages of the store's reward.
+    """Group advantages of the store's reward; episodes that were skipped for an error are in no group.
 
     Raises:
         UserError: episodes not done, an unknown reward label, or a label older than the episodes it should cover.
     """
-    missing = int((store.status() != DONE).sum())
-    if missing or not len(store):
+    status = store.status()
+    done, missing = status == DONE, int((~np.isin(status, (DONE, SKIPPED))).sum())
+    if missing or not done.any():
         raise UserError(
             f"{missing} of {len(store)} episodes of {store.path} are not done; run the same `srpo collect` again"
         )
@@ -64,12 +65,13 @@ def select(store: RolloutStore, reward_label: str, settings: AdvantageSettings) 
             raise UserError(f"{store.path} has no reward yet; run `srpo reward {store.path}` first")
         raise unknown(f"reward label of {store.path}", reward_label, store.labels("reward"))
     reward = np.asarray(store.group[f"reward/{reward_label}/reward"][:], np.float64)  # type: ignore[index]
-    if not np.isfinite(reward).all():
+    if not np.isfinite(reward[done]).all():
         raise UserError(
-            f"reward '{reward_label}' of {store.path} misses {int((~np.isfinite(reward)).sum())} episodes; "
+            f"reward '{reward_label}' of {store.path} misses {int((~np.isfinite(reward[done])).sum())} episodes; "
             "run `srpo encode` and `srpo reward` again"
         )
-    advantage, kept = group_advantages(reward, store.plan.group, settings)
+    advantage, kept = np.zeros(len(store)), np.zeros(len(store), bool)
+    advantage[done], kept[done] = group_advantages(reward[done], store.plan.group[done], settings)
     groups = len(np.unique(store.plan.group))
     return Selection(advantage, kept, groups, len(np.unique(store.plan.group[kept])))
 

@@ -177,13 +177,15 @@ def test_our_own_fault_is_1_with_a_log(
     import stages.encode
 
     def broken(*_: object) -> None:
-        raise RuntimeError("a bug")
+        error = RuntimeError("a bug")
+        error.add_note("a way on")
+        raise error
 
     monkeypatch.setenv("SRPO_CACHE", str(tmp_path))
     monkeypatch.setattr(stages.encode, "encode_store", broken)
     assert run(["encode", str(inputs / "store.zarr")]) == 1
     message = capsys.readouterr().err
-    assert "RuntimeError: a bug" in message and "Traceback" not in message
+    assert "RuntimeError: a bug" in message and "; a way on" in message and "Traceback" not in message
     (log,) = (tmp_path / "logs").glob("*.log")
     assert str(log) in message
     assert "Traceback" in log.read_text()

@@ -203,6 +203,20 @@ def test_episodes_that_are_not_done_get_nothing_and_count_for_nothing(path: Path
     assert not group["is_reference"][:][[3, 7]].any()
 
 
+def test_a_skipped_error_gets_no_reward_and_moves_no_other(path: Path) -> None:
+    group: Any = RolloutStore.open(path, writable=True).group
+    group["episode/status"][4], group["episode/success"][4] = 3, 1
+    group["encode/pixels/embedding"][4] = np.nan
+    reward_store(path, PAPER)
+    reward, store = written(path, "paper")["reward"][:], RolloutStore.open(path)
+    done = store.done()
+    assert np.isnan(reward[4]) and 4 not in done
+    alone = compute_rewards(
+        store.group["encode/pixels/embedding"][:][done], store.success()[done], store.plan.task[done], None, PAPER
+    )
+    np.testing.assert_array_equal(reward[done], alone.reward)
+
+
 def break_store(path: Path, how: str) -> None:
     group: Any = RolloutStore.open(path, writable=True).group
     if how == "error":

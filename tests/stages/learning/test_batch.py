@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from data.errors import UserError
+from data.rates import store_rates
 from data.store import RolloutStore
 from stages.learning.advantages import AdvantageSettings
 from stages.learning.batch import build_batch, executed, rollouts_digest, select
@@ -59,6 +60,24 @@ def test_refusals(tiny_policy, tiny_folder, made_up_store):
     store.mark_error(2)
     with pytest.raises(UserError, match="1 of 16 episodes"):
         select(store, "binary", AdvantageSettings())
+
+
+def test_skipped_episodes_are_in_no_group(tiny_policy, tiny_folder, made_up_store):
+    rewards = np.array([0, 1, 0, 1, 0.2, 0.2, 0.8, 0.2, 0, 1, 1, 1, 0, 0, 0, 1.0])
+    path = made_up_store(tiny_policy, tiny_folder, rewards=rewards)
+    store = RolloutStore.open(path, writable=True)
+    whole = select(store, "binary", AdvantageSettings())
+    for index in (1, 6):
+        store.mark_error(index, skip=True)
+        store.group["reward/binary/reward"][index] = np.nan
+    selection = select(store, "binary", AdvantageSettings())
+    left = np.array([0, 1, 0]) - 1 / 3
+    np.testing.assert_allclose(selection.advantage[[0, 3, 2]], left / np.sqrt(left.var() + 1e-6))
+    assert not selection.kept[[1, 4, 5, 6, 7]].any(), "what is left of the second group is all alike"
+    assert not selection.advantage[[1, 6]].any()
+    np.testing.assert_array_equal(selection.advantage[8:], whole.advantage[8:])
+    assert set(build_batch(store, selection).episode) == {0, 2, 3, *range(8, 16)}
+    assert (store_rates(store)["n"], store_rates(store)["skipped"]) == (14, 2)
 
 
 def test_digest_sees_what_is_learned_from(tiny_policy, tiny_folder, made_up_store):
