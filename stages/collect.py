@@ -103,7 +103,9 @@ def collect(
     )
     actor = Actor(acting, request.instructions(), plan.seed, settings.temperature)
     with one_thread():
-        store, report = fill(path, request, actor, pool or partial(make_pool, settings), progress, shard)
+        store, report = fill(
+            path, request, actor, pool or partial(make_pool, settings), progress, shard, settings.skip_errors
+        )
     return {**store_rates(store), **_share(store, shard), **report.summary()}
 
 

@@ -92,7 +92,8 @@ def evaluate(
     with ExitStack() as stack:
         stack.enter_context(one_thread())
         path = out or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="srpo-eval-"))) / "eval.zarr"
-        store, report = fill(path, request, actor, pool or partial(make_pool, settings), progress)
+        workers = pool or partial(make_pool, settings)
+        store, report = fill(path, request, actor, workers, progress, skip_errors=settings.skip_errors)
         rates = store_rates(store)
     told = {key: store.attrs[key] for key in ("suite", "inits", "temperature", "horizon", "look", "policy", "versions")}
     trained_on = repeats(read_record(Path(policy)), settings.suite, plan.task, plan.init_state)

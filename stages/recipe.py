@@ -76,8 +76,8 @@ class Recipe:
         return sections
 
 
-NOT_CONTENT = {"workers", "slots", "watchdog"}
-"""Settings that change how fast a run goes, not what comes out: free to change when it goes on."""
+NOT_CONTENT = {"workers", "slots", "watchdog", "skip_errors"}
+"""Settings that change how a run goes, not what an episode comes to: free to change when it goes on."""
 
 SECTIONS: dict[str, type[Any]] = {
     "demo": DemoSettings,

@@ -31,7 +31,8 @@ def command(
 
     Run again, it does what is missing; other options need another STORE. The number of workers changes nothing in it,
     nor do shards: any number of machines fill one STORE (a shared folder or a URL) at once, each with its own --shard.
-    Settings (--set): keep_images, slots, watchdog, and those above.
+    Settings (--set): keep_images, slots, watchdog, skip_errors (how many episodes to do without if they fail three
+    times), and those above.
     Example: `srpo collect a.zarr --policy runs/a/policies/000 --tasks 2,9 --groups 4 --temperature 0.6`
     """
     from data.settings import from_options
@@ -58,8 +59,9 @@ def _show(result: Mapping[str, Any]) -> None:
 
 
 def success(result: Mapping[str, Any]) -> str:
-    """`45.0 % (95 %: 30.7-60.2 %)`."""
-    return f"{percent(result['rate'])} (95 %: {interval(result['interval'])})"
+    """`45.0 % (95 %: 30.7-60.2 %)`, and how many episodes are in no rate: `, 2 skipped for an error`."""
+    skipped = f", {result['skipped']} skipped for an error" if result["skipped"] else ""
+    return f"{percent(result['rate'])} (95 %: {interval(result['interval'])}){skipped}"
 
 
 def rates_table(title: str, result: Mapping[str, Any]) -> Any:
@@ -70,12 +72,14 @@ def rates_table(title: str, result: Mapping[str, Any]) -> Any:
 
 
 def work(result: Mapping[str, Any]) -> str:
-    """What it took: `64 episodes in 12.1 s (5.3/s), policy 4.0 s; begun again: crash 1`."""
+    """What it took: `64 episodes in 12.1 s (5.3/s), of which the policy 4.0 s; begun again: crash 1`."""
     lost = ", ".join(f"{cause} {count}" for cause, count in result["retries"].items() if count)
     again = f"; begun again: {lost}" if lost else ""
+    skipped = ", ".join(f"episode {episode} ({error})" for episode, error in result["errors"].items())
+    without = f"; without {skipped}" if skipped else ""
     return (
         f"{result['collected']} episodes in {result['seconds']:.1f} s ({result['episodes_per_second']:.1f}/s), "
-        f"of which the policy {result['policy_seconds']:.1f} s{again}"
+        f"of which the policy {result['policy_seconds']:.1f} s{again}{without}"
     )
 
 

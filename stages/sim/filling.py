@@ -12,11 +12,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from data.errors import UserError
 from data.paths import remove_tree
 from data.query import Decide
 from data.shards import WHOLE, Shard
-from data.store import DONE, Layout, Plan, RolloutStore
+from data.store import DONE, SKIPPED, Layout, Plan, RolloutStore
 from stages.sim.messages import Finished, Job, Start
 from stages.sim.pool import Pool, PoolReport
 from stages.sim.provider import check_versions
@@ -133,6 +135,7 @@ def fill(
     pool: Pool | Callable[[int], Pool],
     tick: Tick | None = None,
     shard: Shard = WHOLE,
+    skip_errors: int = 0,
 ) -> tuple[RolloutStore, PoolReport]:
     """Run what is missing of a request; where nothing is, no byte of the store changes.
 
@@ -143,6 +146,7 @@ def fill(
         pool: one that lives on, or a function that makes one for a number of episodes, closed at the end.
         tick: told of every episode, in numbers of the shard's own.
         shard: the share of the episodes that is run here; others may run theirs at the same time.
+        skip_errors: how many episodes of the share to do without if they fail three times, each marked as skipped.
 
     Raises:
         UserError: the store holds another request, or cannot be written; or the user's machine lacks something that
@@ -152,20 +156,30 @@ def fill(
     new = not RolloutStore.exists(path)
     store = open_store(path, request)
     own = shard.episodes(len(store))
-    missing = store.status() != DONE
-    todo = [i for i in own if missing[i]]
+    todo, spare = _missing(store.status(), own, skip_errors)
     if not todo:
         return store, PoolReport()
+    give_up = _GiveUp(spare)
     progress = _Progress(len(own), len(own) - len(todo), int(store.success()[own].sum()), tick)
     try:
         if isinstance(pool, Pool):
-            return store, _run(store, request, own, todo, decide, pool, progress)
+            return store, _run(store, request, own, todo, decide, pool, progress, give_up)
         with pool(len(todo)) as made:
-            return store, _run(store, request, own, todo, decide, made, progress)
+            return store, _run(store, request, own, todo, decide, made, progress, give_up)
     except UserError:
         if new and shard == WHOLE and not len(store.done()):
             remove_tree(Path(store.path).parent, Path(store.path).name)
         raise
+
+
+def _missing(status: np.ndarray, own: range, skip_errors: int) -> tuple[list[int], int]:
+    """The episodes of a share to run, and how many of them may fail; what an earlier run skipped counts, and is run
+    again only where it is more than `skip_errors`."""
+    left = [i for i in own if status[i] not in (DONE, SKIPPED)]
+    skipped = [i for i in own if status[i] == SKIPPED]
+    if len(skipped) > skip_errors:
+        return sorted(left + skipped), skip_errors
+    return left, skip_errors - len(skipped)
 
 
 def _run(
@@ -176,19 +190,15 @@ def _run(
     decide: Decide,
     pool: Pool,
     progress: "_Progress",
+    give_up: "_GiveUp",
 ) -> PoolReport:
     writable = RolloutStore.open(store.path, writable=True)
     writable.sweep(own)
     starts = [Start(i, int(request.plan.task[i]), int(request.plan.init_state[i])) for i in todo]
     try:
-        return pool.run(_job(store, request), starts, decide, progress.count, partial(_give_up, writable))
+        return pool.run(_job(store, request), starts, decide, progress.count, partial(give_up, writable))
     finally:
         writable.sweep(own)
-
-
-def _give_up(store: RolloutStore, episode: int, error: Exception) -> bool:
-    store.mark_error(episode)
-    return False
 
 
 def _job(store: RolloutStore, request: Request) -> Job:
@@ -214,6 +224,21 @@ class _Progress:
         self._successes += finished.success
         if self._tick:
             self._tick(self._done, self._total, f"success {100 * self._successes / self._done:.0f} %")
+
+
+class _GiveUp:
+    """Marks episodes that failed three times; the first `spare` of them are done without."""
+
+    def __init__(self, spare: int) -> None:
+        self._spare = spare
+
+    def __call__(self, store: RolloutStore, episode: int, error: Exception) -> bool:
+        skip = self._spare > 0
+        self._spare -= skip
+        store.mark_error(episode, skip)
+        if not skip:
+            error.add_note(f"episode {episode} failed three times; --set skip_errors=N does without up to N such ones")
+        return skip
 
 
 def _difference(key: str, there: Any, asked: Any) -> str:

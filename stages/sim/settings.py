@@ -47,6 +47,8 @@ class RolloutSettings(PoolSettings):
     """lite or full"""
     engine: str = "fast"
     """fast, or libero: LIBERO's own environment, slow"""
+    skip_errors: int = 0
+    """episodes to do without, marked as such, if they fail three times; one more ends the command"""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -56,6 +58,8 @@ class RolloutSettings(PoolSettings):
             raise UserError(f"temperature must be 0 or above, not {self.temperature}")
         if self.seed < 0:
             raise UserError(f"seed must be 0 or above, not {self.seed}")
+        if self.skip_errors < 0:
+            raise UserError(f"skip_errors must be 0 or above, not {self.skip_errors}")
         if self.look not in LOOKS:
             raise unknown("look", self.look, LOOKS)
         if self.engine not in ENGINES:
