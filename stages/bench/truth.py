@@ -1,0 +1,81 @@
+"""LIBERO's own engine with its insides open: controls before a step, each predicate, and what `env.step` returned."""
+
+from typing import Any
+
+import numpy as np
+
+from stages.sim import controller as layout
+from stages.sim.engine_libero import LiberoEngine
+from stages.sim.simulator import NO_OP, SETTLE_STEPS, axis_angle
+from stages.sim.tasks import Task, initial_state
+
+
+class Truth(LiberoEngine):
+    """As `LiberoEngine`; what is read here changes no later step."""
+
+    def __init__(self, task: Task) -> None:
+        """Raises UserError: wrong versions, missing assets, or no OpenGL."""
+        super().__init__(task)
+        self._observation: dict[str, np.ndarray] = {}
+
+    def start(self, init: int) -> None:
+        """LIBERO's reset and the recorded initial state, without the no-op steps."""
+        self._reset_env()
+        self._env.set_init_state(initial_state(self.task, init))
+
+    def settle(self) -> None:
+        """The no-op steps after `start`."""
+        for _ in range(SETTLE_STEPS):
+            self.step(np.array(NO_OP))
+
+    def step(self, action: np.ndarray) -> bool:
+        """As `LiberoEngine.step`; keeps the observation."""
+        self._observation, _, success, _ = self._env.step(np.asarray(action, np.float64))
+        return bool(success)
+
+    def observed(self) -> np.ndarray:
+        """(8,) f32: proprioception in the observation that the last `env.step` returned, as a policy would get it."""
+        return proprio_of(self._observation)
+
+    def predicates(self) -> list[bool]:
+        """Each predicate of the goal, by LIBERO's own code."""
+        problem = self._env.env
+        return [bool(problem._eval_predicate(predicate)) for predicate in problem.parsed_problem["goal_state"]]
+
+    def controller(self) -> np.ndarray:
+        """(15,) f64: robosuite's controller in the layout of stages/sim/controller.py."""
+        robot = self._env.robots[0]
+        state = np.zeros(layout.STATE)
+        state[layout.GOAL_POS : layout.GOAL_ORI] = robot.controller.goal_pos
+        state[layout.GOAL_ORI : layout.GRIP] = np.ravel(robot.controller.goal_ori)
+        state[layout.GRIP : layout.STALE] = robot.gripper.current_action
+        state[layout.STALE] = float(not robot.controller.new_update)
+        return state
+
+    def controls(self, action: np.ndarray) -> np.ndarray:
+        """(U,) f64: what the first substep of `action` (7,) would write into ctrl, in the present state."""
+        robot, sim = self._env.robots[0], self._env.sim
+        saved = _values(robot.controller), np.array(robot.gripper.current_action), sim.data.ctrl.copy()
+        sim.forward()
+        self._env.env._pre_action(np.asarray(action, np.float64), True)
+        controls = np.array(sim.data.ctrl)
+        vars(robot.controller).update(saved[0])
+        robot.gripper.current_action = saved[1]
+        sim.data.ctrl[:] = saved[2]
+        return controls
+
+
+def proprio_of(observation: dict[str, np.ndarray]) -> np.ndarray:
+    """(8,) f32 of a LIBERO observation: hand position, axis-angle of its quaternion (x, y, z, w), fingers."""
+    turn = axis_angle(observation["robot0_eef_quat"][[3, 0, 1, 2]])
+    parts = (observation["robot0_eef_pos"], turn, observation["robot0_gripper_qpos"])
+    return np.concatenate(parts).astype(np.float32)
+
+
+def _values(thing: Any) -> dict[str, Any]:
+    """The numbers among an object's attributes, arrays copied."""
+    return {
+        name: np.array(value) if isinstance(value, np.ndarray) else value
+        for name, value in vars(thing).items()
+        if value is None or isinstance(value, np.ndarray | bool | int | float)
+    }
