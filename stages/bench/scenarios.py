@@ -13,7 +13,7 @@ from stages.sim.goals import Spec
 from stages.sim.replay import smooth_actions
 from stages.sim.simulator import SimulationDivergedError, Simulator
 
-STEPS, TRIES, KICKS = 40, 400, 30
+STEPS, TRIES, KICKS = 30, 400, 30
 """Control steps a scenario; proposals until one enters the goal; tries to undo it."""
 CALM, BURST, DEPTH = 4.0, 5, 0.005
 """Speeds (m/s, rad/s) beyond CALM in the first BURST steps, or contacts deeper than DEPTH (m): things were put into one
@@ -29,14 +29,19 @@ PLACED = ("in_site", "on_site", "on_object")
 class Scenario:
     """A start and what is done from there.
 
-    row: (S,) f64 state to put after the reset to `init`; actions: (T, 7) f64.
+    row: (S,) f64 state to put; changed: (S,) bool, where it is not that of the settled initial state.
+    actions: (T, 7) f64.
     kind: `enters` if the goal comes to hold, `leaves` if it is lost, `misses` if it never holds.
     """
 
-    init: int
     row: np.ndarray
+    changed: np.ndarray
     actions: np.ndarray
     kind: str
+
+    def start(self, settled: np.ndarray) -> np.ndarray:
+        """(S,) f64: another settled state with the same things moved to the same places."""
+        return np.where(self.changed, self.row, settled)
 
 
 def find_scenarios(simulator: Simulator, init: int, seed: int, kinds: tuple[str, ...]) -> list[Scenario]:
@@ -81,7 +86,7 @@ class _Search:
         kinds = {"misses": not flags.any(), "leaves": (change < 0).any()}
         kinds["enters"] = not flags[0] and (change > 0).any()
         for kind in (name for name, holds in kinds.items() if holds):
-            self.found.setdefault(kind, Scenario(self._init, row, self._actions, kind))
+            self.found.setdefault(kind, Scenario(row, row != self.settled, self._actions, kind))
         if kinds["enters"] and flags[-1]:
             self.reached = self._simulator.state()
 
