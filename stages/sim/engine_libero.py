@@ -1,7 +1,7 @@
 """The slow engine: the same task through LIBERO's own OffScreenRenderEnv, as the independent truth.
 
-Nothing of ours is in its way: seed 0, reset, set_init_state, ten no-op steps, env.step. Its camera observations are
-off (images are drawn by its own renderer when asked for), which changes no state.
+Nothing of ours is in its way: the fixed seed, reset, set_init_state, ten no-op steps, env.step. Its camera observations
+are off (images are drawn by its own renderer when asked for), which changes no state.
 """
 
 import atexit
@@ -15,7 +15,7 @@ from stages.sim.gl import gl_kind, release_gl
 from stages.sim.provider import import_libero, quiet
 from stages.sim.render import check_request
 from stages.sim.simulator import NO_OP, SETTLE_STEPS, axis_angle
-from stages.sim.tasks import Task, initial_state
+from stages.sim.tasks import FIXTURE_SEED, Task, initial_state
 
 NO_LIMIT = 1_000_000
 
@@ -48,7 +48,7 @@ class LiberoEngine:
             self._env = None
 
     def reset(self, init: int) -> None:
-        """LIBERO's reset with seed 0, the recorded initial state, and 10 no-op steps."""
+        """LIBERO's reset with the fixed seed, the recorded initial state, and 10 no-op steps."""
         self._reset_env()
         self._env.set_init_state(initial_state(self.task, init))
         for _ in range(SETTLE_STEPS):
@@ -60,7 +60,7 @@ class LiberoEngine:
         generator = np.random.get_state()  # noqa: NPY002  (LIBERO places fixtures with the global generator)
         try:
             with quiet():
-                self._env.seed(0)
+                self._env.seed(FIXTURE_SEED)
                 self._env.reset()
         finally:
             np.random.set_state(generator)  # noqa: NPY002
