@@ -19,7 +19,7 @@ import numpy as np
 from stages.bench.child import Child, children
 from stages.bench.measure import timed
 from stages.bench.medians import median
-from stages.bench.stub import STARTUP, Stub, request, stub_actions
+from stages.bench.stub import LOOKS, STARTUP, Stub, request, stub_actions
 from stages.sim.filling import fill
 from stages.sim.pool import Pool
 from stages.sim.tasks import Task
@@ -53,8 +53,8 @@ def bench_episodes(plan: Plan, progress: Callable[[str], None]) -> list[dict[str
     """Seconds an episode: with W workers the wall time for E episodes, divided by E.
 
     Returns:
-        For every number of workers: workers; libero (see `_libero`), and each look with episode_s and ratio (LIBERO's
-        seconds over ours), means over tasks; by_task: the same for each task.
+        For every number of workers: workers; libero (see `_libero`), and each look with cameras, episode_s and ratio
+        (LIBERO's seconds over ours), means over tasks; by_task: what each task's episodes took.
     """
     found: dict[int, list[dict[str, Any]]] = {workers: [] for workers in plan.workers}
     for task in plan.tasks:
@@ -120,5 +120,8 @@ def _summary(workers: int, rows: list[dict[str, Any]], looks: Sequence[str]) -> 
     libero = {"episode_s": seconds["libero"], "how": " or ".join(sorted(hows)), "step_ms": steps["median"]}
     means = ("make_s", "reset_s", "settle_s", "resident_mb")
     libero |= {name: float(np.mean([row["libero"][name] for row in rows])) for name in means}
-    ours = {look: {"episode_s": seconds[look], "ratio": seconds["libero"] / seconds[look]} for look in looks}
+    ours = {
+        look: {"cameras": LOOKS[look], "episode_s": seconds[look], "ratio": seconds["libero"] / seconds[look]}
+        for look in looks
+    }
     return {"workers": workers, "libero": libero, **ours, "by_task": rows}

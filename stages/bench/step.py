@@ -20,6 +20,7 @@ from stages.sim.simulator import Simulator
 from stages.sim.stepping import SUBSTEPS
 from stages.sim.tasks import Task
 
+RESETS = range(1, 6)
 STATE = mujoco.mjtState.mjSTATE_INTEGRATION
 BLOCK = 9
 """Steps between two turns of LIBERO; odd, so that ours and bare physics are first after it equally often."""
@@ -37,8 +38,9 @@ def bench_step(
         progress: told of every task done.
 
     Returns:
-        srpo, bare, libero (ms), ratio_bare (srpo / bare), ratio_libero (libero / srpo), each as `medians.median` over
-        the tasks' medians; rows: one a task.
+        srpo, bare, libero (ms), ratio_bare (srpo / bare), ratio_libero (libero / srpo), reset (ms, of an initial state
+        that this process has settled before) and settle (ms, the first time), each as `medians.median` over the tasks'
+        medians; rows: one a task.
     """
     rows = []
     with Child("stages.bench.step:StepTimer") as child:
@@ -52,6 +54,8 @@ def bench_step(
         "libero": median([row["libero_ms"] for row in with_libero]),
         "ratio_bare": median([row["ratio"] for row in rows]),
         "ratio_libero": median([row["libero_ms"] / row["srpo_ms"] for row in with_libero]),
+        "reset": median([row["reset_ms"] for row in rows]),
+        "settle": median([row["settle_ms"] for row in rows]),
         "steps": steps,
         "rows": rows,
     }
@@ -68,13 +72,14 @@ class StepTimer:
     """Times steps; lives in a `Child`."""
 
     def measure(self, task: Task, steps: int, with_libero: bool) -> dict[str, np.ndarray]:
-        """Seconds a step (steps,) by who took it: srpo, bare and, if asked for, libero."""
+        """Seconds a step (steps,) by who took it: srpo, bare and, if asked for, libero; and of reset and settle."""
         pair = _Pair(task, smooth_actions(0, steps))
+        resets = pair.resets()
         if not with_libero:
-            return pair.run(range(steps))
+            return pair.run(range(steps)) | resets
         engine = LiberoEngine(task)
         try:
-            return _with_libero(pair, engine)
+            return _with_libero(pair, engine) | resets
         finally:
             engine.close()
 
@@ -109,6 +114,12 @@ class _Pair:
             self._simulator.step(action)
             self._controls[t] = self._data.ctrl
         self._simulator.reset(0)
+
+    def resets(self) -> dict[str, np.ndarray]:
+        """Seconds to settle initial states that are new to this process, and to restore them again."""
+        times = np.array([[timed(self._simulator.reset, init) for init in RESETS] for _ in range(2)])
+        self._simulator.reset(0)
+        return {"settle": times[0], "reset": times[1]}
 
     def run(self, turn: range) -> dict[str, np.ndarray]:
         """Seconds of the steps `turn`, which go on where the last ones ended."""
