@@ -39,8 +39,6 @@ def _compile(env: Any, predicate: list[str], task_name: str) -> Spec:
     kind, things = predicate[0], predicate[1:]
     states = [env.object_states_dict[name] for name in things]
     target = states[-1] if states else None
-    if kind in ("true", "false"):
-        return {"kind": kind}
     if kind in JOINT_TESTS:
         return _compile_joints(env, kind, things[0])
     if kind == "up":
@@ -203,6 +201,4 @@ _BINDERS: dict[str, Callable[[Spec, mujoco.MjModel], Test]] = {
     "on_object": _bind_on_object,
     "joints": _bind_joints,
     "up": _bind_up,
-    "true": lambda spec, model: lambda data: True,
-    "false": lambda spec, model: lambda data: False,
 }
