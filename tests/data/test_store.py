@@ -2,10 +2,13 @@
 
 import hashlib
 import os
+import sys
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import fsspec
 import numpy as np
 import pytest
 import zarr
@@ -18,7 +21,7 @@ from data.store import DONE, EMPTY, ERROR, SKIPPED, Episode, Layout, Plan, Rollo
 LAYOUT = Layout(horizon=20, state_size=11, chunk=8, proprio=8, images={"agentview": 6}, tokens=True)
 
 
-def make(path: Path, n: int = 3, seed: int = 7) -> RolloutStore:
+def make(path: Path | str, n: int = 3, seed: int = 7) -> RolloutStore:
     plan = Plan(task=np.arange(n), init_state=np.arange(n) + 5, group=np.zeros(n, int), seed=np.arange(n) * seed)
     return RolloutStore.create(path, {"suite": "libero_object"}, plan, LAYOUT)
 
@@ -141,38 +144,48 @@ class Killed(BaseException):
     """The process ends here."""
 
 
-def files(path: Path) -> dict[str, bytes]:
+def files(path: Path | str) -> dict[str, bytes]:
     """Every file of a store."""
-    return {str(file.relative_to(path)): file.read_bytes() for file in sorted(path.rglob("*")) if file.is_file()}
+    system, folder = fsspec.core.url_to_fs(str(path))
+    return {name.removeprefix(folder): system.cat_file(name) for name in system.find(folder)}
 
 
-def killed_after(monkeypatch: pytest.MonkeyPatch, writes: int, path: Path, seed: int = 7) -> bool:
-    """Make a store and die after so many of its files; whether that came to pass."""
-    real, left = making._Local._write, [writes]
+def killed_after(monkeypatch: pytest.MonkeyPatch, writes: int, path: str) -> bool:
+    """Make a store and die before the next of its files; whether that came to pass."""
+    left = [writes]
 
-    def write(*arguments: object) -> None:
-        if not left[0]:
-            raise Killed
-        left[0] -= 1
-        real(*arguments)  # type: ignore[arg-type]
+    def dying(write: Callable[..., None]) -> Callable[..., None]:
+        def one(*arguments: object) -> None:
+            if not left[0]:
+                raise Killed
+            left[0] -= 1
+            write(*arguments)
+
+        return one
 
     with monkeypatch.context() as patch:
-        patch.setattr(making._Local, "_write", write)
+        for place in (making._Local, making._Remote):
+            for name in ("put", "replace"):
+                patch.setattr(place, name, dying(getattr(place, name)))
         try:
-            make(path, seed=seed)
+            make(path)
         except Killed:
             return True
     return False
 
 
+@pytest.mark.parametrize("scheme", ["", "file://", "memory://"])
 def test_a_store_killed_while_being_made_is_absent_and_finished_by_the_same_request(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scheme: str
 ) -> None:
-    make(tmp_path / "whole.zarr")
-    writes = 0
-    while killed_after(monkeypatch, writes, path := tmp_path / f"{writes}.zarr"):
+    whole = f"{scheme}{tmp_path}/whole.zarr"
+    make(whole)
+    n = len(files(whole))
+    for writes in (0, 1, 2, n // 2, n):
+        path = f"{scheme}{tmp_path}/{writes}.zarr"
+        assert killed_after(monkeypatch, writes, path)
         assert not RolloutStore.exists(path)
-        with pytest.raises(UserError, match="no rollout store" if writes == 0 else "not a whole rollout store"):
+        with pytest.raises(UserError, match="not a whole rollout store" if writes else "no rollout store"):
             RolloutStore.open(path)
         if writes:
             before = files(path)
@@ -180,9 +193,8 @@ def test_a_store_killed_while_being_made_is_absent_and_finished_by_the_same_requ
                 make(path, seed=8)
             assert files(path) == before
         make(path)
-        assert files(path) == files(tmp_path / "whole.zarr"), writes
-        writes += 1
-    assert writes > 20
+        assert files(path) == files(whole), writes
+    assert not killed_after(monkeypatch, n + 1, f"{scheme}{tmp_path}/last.zarr"), "one write a file, the root's twice"
 
 
 def test_making_a_store_that_is_in_use_changes_nothing(tmp_path: Path) -> None:
@@ -200,7 +212,7 @@ def test_making_a_store_that_is_in_use_changes_nothing(tmp_path: Path) -> None:
 
 def test_threads_make_one_store_at_once_and_one_request_wins(tmp_path: Path) -> None:
     """Six makers, two requests: all of one request succeed, all of the other are refused."""
-    for round_ in range(10):
+    for round_ in range(6):
         path, together = tmp_path / f"{round_}.zarr", threading.Barrier(6)
 
         def attempt(seed: int, path: Path = path, together: threading.Barrier = together) -> int | None:
@@ -259,9 +271,9 @@ def test_sweep_removes_only_half_written_files_of_its_own_episodes(tmp_path: Pat
         (path / name).parent.mkdir(parents=True, exist_ok=True)
         (path / name).write_bytes(b"half")
     store.sweep(range(2))
-    assert files(path) == whole | dict.fromkeys(others, b"half")
+    assert files(path) == whole | {f"/{name}": b"half" for name in others}
     store.sweep([], ["encode/pixels"])
-    assert files(path) == whole | dict.fromkeys(others[:2], b"half")
+    assert files(path) == whole | {f"/{name}": b"half" for name in others[:2]}
 
 
 @pytest.mark.parametrize(
@@ -294,9 +306,27 @@ def test_an_existing_folder_is_never_overwritten(tmp_path: Path) -> None:
     assert (path / "precious.txt").read_text() == "keep me"
 
 
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [("nowhere://a/b.zarr", "Protocol not known"), ("gcs://a/b.zarr", "install gcsfs"), ("memory://a", "no rollout")],
+)
+def test_a_url_out_of_reach_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch, url: str, message: str) -> None:
+    monkeypatch.setitem(sys.modules, "gcsfs", None)
+    with pytest.raises(UserError, match=message) as raised:
+        RolloutStore.open(url)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_file_url_is_a_folder(tmp_path: Path) -> None:
+    make(f"file://{tmp_path}/a.zarr").write(0, episode())
+    make(tmp_path / "b.zarr").write(0, episode())
+    assert RolloutStore.open(f"local://{tmp_path}/a.zarr").read(0).steps == 13
+    assert files(tmp_path / "a.zarr") == files(tmp_path / "b.zarr")
+
+
 def test_memory_url(tmp_path: Path) -> None:
     url = f"memory://{tmp_path.name}/a.zarr"
-    make(url).write(0, episode())  # type: ignore[arg-type]
+    make(url).write(0, episode())
     assert RolloutStore.open(url).read(0).steps == 13
 
 

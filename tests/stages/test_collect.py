@@ -15,6 +15,7 @@ import torch
 
 from data.errors import UserError
 from data.settings import build
+from data.shards import Shard
 from data.store import DONE, RolloutStore
 from stages.collect import CollectSettings, collect, make_plan
 from stages.policies.base import Observation
@@ -140,6 +141,75 @@ def test_store_made_for_nothing_is_removed(policy: Path, tmp_path: Path, monkeyp
     with pytest.raises(UserError, match="MUJOCO_GL 'agl'"):
         collect(tmp_path / "a.zarr", policy, SETTINGS)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("count", [3, 20])
+def test_shards_in_any_order_write_the_same_bytes(
+    policy: Path, whole: Path, pool: Pool, tmp_path: Path, count: int
+) -> None:
+    """More shards than episodes leave some of them without any."""
+    path, shards = tmp_path / "shards.zarr", [Shard(i, count) for i in range(count)]
+    held = 0
+    for shard in reversed(shards):
+        ticks: list[tuple[int, int]] = []
+        own = len(shard.episodes(8))
+        result = collect(path, policy, SETTINGS, pool, lambda done, n, _, to=ticks: to.append((done, n)), shard)
+        held += own
+        assert ticks == [(i + 1, own) for i in range(own)]
+        assert (result["collected"], result["shard_n"], result["shard_episodes"]) == (own, own, own)
+        assert (result["shard"], result["n"], result["episodes"]) == (str(shard), held, 8)
+    assert content(path) == content(whole)
+    assert all(collect(path, policy, SETTINGS, pool, shard=shard)["up_to_date"] for shard in shards)
+
+
+def test_shard_does_only_its_own_again(policy: Path, whole: Path, pool: Pool, tmp_path: Path) -> None:
+    path = tmp_path / "again.zarr"
+    collect(path, policy, SETTINGS, pool)
+    for episode in (1, 6):
+        (path / f"episode/status/c/{episode}").unlink()
+        (path / f"episode/status/c/{episode}.abc.partial").write_bytes(b"half")
+    collect(path, policy, SETTINGS, pool, shard=Shard(1, 2))
+    assert RolloutStore.open(path).done().tolist() == [0, 2, 3, 4, 5, 6, 7]
+    assert [file.name for file in path.rglob("*.partial")] == ["1.abc.partial"], "another shard may be writing it"
+    collect(path, policy, SETTINGS, pool, shard=Shard(0, 2))
+    assert content(path) == content(whole)
+
+
+def test_shard_of_another_request_is_refused(policy: Path, whole: Path) -> None:
+    before = content(whole)
+    with pytest.raises(UserError, match="samples 2"):
+        collect(whole, policy, replace(SETTINGS, samples=4), shard=Shard(1, 2))
+    assert content(whole) == before
+
+
+def test_shard_leaves_the_store_to_the_others(policy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MUJOCO_GL", "agl")
+    with pytest.raises(UserError, match="MUJOCO_GL 'agl'"):
+        collect(tmp_path / "a.zarr", policy, SETTINGS, shard=Shard(0, 2))
+    assert len(RolloutStore.open(tmp_path / "a.zarr")) == 8
+
+
+@pytest.mark.slow
+def test_shards_at_once_with_one_killed_write_the_same_bytes(policy: Path, whole: Path, tmp_path: Path) -> None:
+    """Three processes begin with nothing at the same moment; one is killed with its workers, and begins again."""
+    path = tmp_path / "shards.zarr"
+
+    def start(index: int) -> "subprocess.Popen[bytes]":
+        program = (
+            "from stages.collect import *\nfrom pathlib import Path\n"
+            f"collect(Path({str(path)!r}), Path({str(policy)!r}), {SETTINGS!r}, shard={Shard(index, 3)!r})"
+        )
+        return subprocess.Popen([sys.executable, "-c", program], start_new_session=True)
+
+    processes = [start(index) for index in range(3)]
+    victim = processes[2]
+    while victim.poll() is None and not any((path / f"step/state/c/{i}").exists() for i in Shard(2, 3).episodes(8)):
+        time.sleep(0.001)
+    os.killpg(victim.pid, signal.SIGKILL)
+    assert victim.wait() == -signal.SIGKILL
+    assert start(2).wait() == 0
+    assert [process.wait() for process in processes[:2]] == [0, 0]
+    assert content(path) == content(whole)
 
 
 def test_killed_group_goes_on(policy: Path, whole: Path, tmp_path: Path) -> None:
