@@ -8,6 +8,12 @@ from rich.table import Table
 from srpo_cli.console import interval, out, percent, table
 
 SURER = "surer: --libero-tasks 10 --episode-tasks 3 --steps 300; LIBERO's episodes whole: --seconds 0 (minutes each)"
+MARKS = ("1", "10", "50", "130")
+CHECK_LEGEND = """\
+torque: largest difference on equal states, Nm
+1 to 130: largest difference of a joint position (m, rad) over so many control steps; arm: of the arm's over 130
+growth: by what factor a nudge of 1e-10 grows in srpo alone over 130 steps; contact amplifies rounding as much
+flags: control steps on which the success flag is equal"""
 
 
 def show_sim(result: Mapping[str, Any]) -> None:
@@ -31,16 +37,16 @@ def show_render(result: Mapping[str, Any]) -> None:
 def show_check(result: Mapping[str, Any]) -> None:
     """The result of `stages.bench.agreement.check_suite`, as the key `check`."""
     found = result["check"]
-    rows = [_agreement(row) for row in found["tasks"]]
-    columns = ["task", "instruction", "torque, Nm", "positions after 1", "10", "50", "130", "arm, 130"]
-    columns += ["success equal", "outcomes equal"]
-    title = f"{result['suite']}: srpo against LIBERO, largest differences; actions and initial states the same"
-    out.print(table(title, columns, rows))
+    columns = ["task", "torque", *MARKS, "arm", "growth", "flags"]
+    title = f"{result['suite']}: srpo against LIBERO, the same actions from the same initial states"
+    out.print(table(title, columns, [_agreement(row) for row in found["tasks"]]))
+    out.print(CHECK_LEGEND)
     paired = found["summary"]["paired"]
     if paired["n"]:
         share = f"{percent(paired['share'])} (95 %: {interval(paired['interval'])})"
-        succeeded = f"successes: srpo {paired['ours']}, LIBERO {paired['libero']}"
-        out.print(f"{paired['n']} paired episodes, equal outcomes {share}; {succeeded}")
+        out.print(
+            f"outcomes equal: {share}, n={paired['n']}; successes: srpo {paired['ours']}, LIBERO {paired['libero']}"
+        )
     else:
         out.print("paired episodes: --episodes 200")
 
@@ -101,12 +107,12 @@ def _workers(result: Mapping[str, Any]) -> Table:
 
 
 def _agreement(row: Mapping[str, Any]) -> list[Any]:
-    states = [f"{row['state'][n]['all']:.0e}" for n in ("1", "10", "50", "130")]
-    equal = row["success_steps"] - row["success_disagreements"]
-    paired = row["paired"]
-    outcomes = f"{paired['equal']} of {paired['n']}" if paired["n"] else "-"
-    torque, arm = f"{row['torque']:.0e}", f"{row['state']['130']['arm']:.0e}"
-    return [row["task"], row["instruction"], torque, *states, arm, f"{equal} of {row['success_steps']}", outcomes]
+    states = [row["state"][n]["all"] for n in MARKS]
+    sizes = [
+        _power(value) for value in (row["torque"], *states, row["state"][MARKS[-1]]["arm"], row["growth"][MARKS[-1]])
+    ]
+    steps = row["success_steps"]
+    return [row["task"], *sizes, f"{steps - row['success_disagreements']}/{steps}"]
 
 
 def _cells(middle: Mapping[str, Any]) -> tuple[str, str]:
@@ -130,6 +136,12 @@ def _times(row: Mapping[str, Any]) -> str:
 def _span(middle: Mapping[str, Any]) -> str:
     """The 95 % interval; empty where there are too few samples for one."""
     return "-".join(_number(bound) for bound in middle["interval"]) if middle["interval"] else ""
+
+
+def _power(value: float) -> str:
+    """The order of magnitude: 3e-7."""
+    mantissa, exponent = f"{value:.0e}".split("e")
+    return f"{mantissa}e{int(exponent)}" if value else "0"
 
 
 def _number(value: float) -> str:
