@@ -8,6 +8,7 @@ import numpy as np
 
 from data.errors import UserError, unknown
 from stages.sim.gl import gl_context
+from stages.sim.lite import MARK_GROUP
 
 CAMERAS = ("agentview", "robot0_eye_in_hand")
 LOOKS = ("lite", "full")
@@ -41,7 +42,7 @@ class Renderer:
         self._options = mujoco.MjvOption()
         if look == "lite":
             self._options.geomgroup[:] = [group in LITE_GROUPS for group in range(6)]
-            self._options.sitegroup[:] = 0
+            self._options.sitegroup[:] = [group == MARK_GROUP for group in range(6)]
             self._scene.flags[:] = 0
             model.vis.quality.shadowsize = 0  # no shadow is drawn: 64 MB of shadow map a task saved
         else:

@@ -4,7 +4,6 @@ The state (time, qpos, qvel) is the record. Images and proprioception are views 
 stored, so that a stored row shows the same picture later. (LIBERO's observations lag by one substep of 2 ms.)
 """
 
-from functools import cache
 from typing import Any, Protocol
 
 import mujoco
@@ -12,8 +11,9 @@ import numpy as np
 
 from data.errors import UserError, unknown
 from stages.sim import controller
+from stages.sim.drawing import Drawing, drawing, kinematics
 from stages.sim.model import TaskModel, task_model
-from stages.sim.render import LOOKS, Renderer
+from stages.sim.render import LOOKS
 from stages.sim.stepping import SUBSTEPS, control_step, halves
 from stages.sim.tasks import Task, initial_state
 
@@ -50,7 +50,7 @@ class Simulator:
         self.look = look
         self.model: TaskModel = task_model(task)
         self.data = mujoco.MjData(self.model.physics)
-        self._drawn = self.data
+        self._drawing: Drawing | None = None
         self._controller = self.model.controller.copy()
         self._current = False
         self._duration = SUBSTEPS * self.model.physics.opt.timestep
@@ -135,43 +135,16 @@ class Simulator:
 
     def render(self, camera: str, size: int) -> np.ndarray:
         """(size, size, 3) u8 of `agentview` or `robot0_eye_in_hand`, upright for a person."""
+        if self._drawing is None:
+            self._drawing = drawing(self.model, self.look)
         self._refresh()
-        data = self._drawn if self.look == "lite" else self._full_data()
-        return _renderer(self.model, self.look).render(data, camera, size)
+        return self._drawing.render(self.data, camera, size)
 
     def _refresh(self) -> None:
         """Kinematics of the present state: after a step they are still those of the last substep's start."""
         if not self._current:
-            _kinematics(self.model.physics, self.data)
+            kinematics(self.model.physics, self.data)
             self._current = True
-
-    def _full_data(self) -> mujoco.MjData:
-        """The same pose in the full model."""
-        model = self.model.full
-        data = _scratch(self.model)
-        data.qpos[:], data.qvel[:], data.time = self.data.qpos, self.data.qvel, self.data.time
-        for burner in self.model.numbers["burners"]:
-            lit = data.qpos[model.joint(burner["joint"]).qposadr[0]] >= burner["threshold"]
-            for site in burner["sites"]:
-                model.site_rgba[model.site(site).id, 3] = float(lit)
-        _kinematics(model, data)
-        return data
-
-
-@cache
-def _renderer(model: TaskModel, look: str) -> Renderer:
-    return Renderer(model.look(look), look)
-
-
-@cache
-def _scratch(model: TaskModel) -> mujoco.MjData:
-    return mujoco.MjData(model.full)
-
-
-def _kinematics(model: mujoco.MjModel, data: mujoco.MjData) -> None:
-    mujoco.mj_kinematics(model, data)
-    mujoco.mj_comPos(model, data)
-    mujoco.mj_camlight(model, data)
 
 
 def axis_angle(quat: np.ndarray) -> np.ndarray:

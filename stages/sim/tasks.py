@@ -113,6 +113,19 @@ def draw_inits(generator: np.random.Generator, inits: Sequence[int], count: int)
     return np.concatenate(shuffles)[:count]
 
 
+def initial_states_file(task: Task) -> Path:
+    """Where a task's initial states are recorded.
+
+    Raises:
+        UserError: nowhere.
+    """
+    path = package_root() / "init_files" / task.suite / f"{task.name}.pruned_init"
+    for candidate in (path.with_name(path.name + ".npz"), path):
+        if candidate.is_file():
+            return candidate
+    raise UserError(f"no initial states at {path}; reinstall {provider()[0]}")
+
+
 @cache
 def initial_states(task: Task) -> np.ndarray:
     """All recorded initial states of a task.
@@ -123,17 +136,14 @@ def initial_states(task: Task) -> np.ndarray:
     Raises:
         UserError: the file is missing or holds something else.
     """
-    path = package_root() / "init_files" / task.suite / f"{task.name}.pruned_init"
-    packed = path.with_name(path.name + ".npz")
-    if packed.is_file():
-        with np.load(packed, allow_pickle=False) as archive:
+    path = initial_states_file(task)
+    if path.suffix == ".npz":
+        with np.load(path, allow_pickle=False) as archive:
             states = archive["states"]
-    elif path.is_file():
+    else:
         import torch  # hf-libero pickles arrays with torch; only that provider needs it
 
         states = np.asarray(torch.load(path, weights_only=False))
-    else:
-        raise UserError(f"no initial states at {path}; reinstall {provider()[0]}")
     if states.ndim != 2 or not np.isfinite(states).all():
         raise UserError(f"{path} does not hold a finite (N, S) array of states; reinstall {provider()[0]}")
     return np.asarray(states, np.float64)
