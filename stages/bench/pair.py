@@ -34,7 +34,7 @@ class Run:
 
 
 class Pair:
-    """A fast and a LIBERO engine; close it, or an OpenGL context lives on."""
+    """A fast and a LIBERO engine."""
 
     def __init__(self, task: Task) -> None:
         """Raises UserError: as both engines."""

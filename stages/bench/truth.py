@@ -1,22 +1,55 @@
-"""LIBERO's own engine with its insides open: controls before a step, each predicate, and what `env.step` returned."""
+"""LIBERO's own engine with its insides open: controls before a step, each predicate, and what `env.step` returned.
 
+It has no renderer, which no state depends on, and which would cost seconds and hundreds of megabytes a reset.
+"""
+
+import atexit
 from typing import Any
 
 import numpy as np
 
 from stages.sim import controller as layout
-from stages.sim.engine_libero import LiberoEngine
+from stages.sim.engine_libero import NO_LIMIT, LiberoEngine
+from stages.sim.provider import import_libero, quiet
 from stages.sim.simulator import NO_OP, SETTLE_STEPS, axis_angle
-from stages.sim.tasks import Task, initial_state
+from stages.sim.tasks import FIXTURE_SEED, Task, initial_state
 
 
 class Truth(LiberoEngine):
-    """As `LiberoEngine`; what is read here changes no later step."""
+    """As `LiberoEngine`, but draws nothing; what is read here changes no later step."""
 
     def __init__(self, task: Task) -> None:
-        """Raises UserError: wrong versions, missing assets, or no OpenGL."""
+        """Raises UserError: wrong versions or missing assets."""
         super().__init__(task)
         self._observation: dict[str, np.ndarray] = {}
+
+    def _make(self, task: Task) -> Any:
+        import_libero()
+        from libero.libero.envs.env_wrapper import ControlEnv
+
+        options = {"use_camera_obs": False, "has_offscreen_renderer": False, "horizon": NO_LIMIT}
+        with quiet():
+            return ControlEnv(bddl_file_name=str(task.bddl_file), **options)
+
+    def close(self) -> None:
+        """End the environment; the engine is of no use afterwards."""
+        atexit.unregister(self.close)
+        if self._env is not None:
+            self._env.close()
+            self._env = None
+
+    def render(self, camera: str, size: int) -> np.ndarray:
+        """Raises RuntimeError: there is no renderer."""
+        raise RuntimeError("this engine draws nothing; use LiberoEngine")
+
+    def _reset_env(self) -> None:
+        generator = np.random.get_state()  # noqa: NPY002  (LIBERO places fixtures with the global generator)
+        try:
+            with quiet():
+                self._env.seed(FIXTURE_SEED)
+                self._env.reset()
+        finally:
+            np.random.set_state(generator)  # noqa: NPY002
 
     def start(self, init: int) -> None:
         """LIBERO's reset and the recorded initial state, without the no-op steps."""
