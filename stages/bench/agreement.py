@@ -26,8 +26,8 @@ MARKS = (1, 10, 50, 130)
 """Control steps after which states are compared: largest difference up to then."""
 TORQUE_EVERY = 10
 NUDGE = 1e-10
-POSITION_BAR, ARM_BAR = 1e-5, 1e-4
-"""All positions over 50 control steps, arm joints over 130."""
+POSITION_BAR, ARM_BAR, PAIRED_BAR = 1e-5, 1e-4, 0.99
+"""All positions over 50 control steps; arm joints over 130, on nine of ten tasks; share of equal outcomes."""
 NOISES = (0.0, 0.3, 0.8)
 """Standard deviations of what is added to the expert's actions: the last makes it fail at times."""
 KINDS = ("enters", "leaves", "misses")
@@ -244,17 +244,18 @@ def summarise(rows: list[dict[str, Any]]) -> dict[str, Any]:
 
     paired = {key: sum(row["paired"][key] for row in rows) for key in ("n", "equal", "ours", "libero")}
     arm = sum(value <= ARM_BAR for value in worst("arm", MARKS[-1]))
+    share = paired["equal"] / max(paired["n"], 1)
     return {
         "torque": max(max(row["torque"], row["first_torque"]) for row in rows),
         "proprio": max(row["proprio"] for row in rows),
         "state": {str(n): {part: max(worst(part, n)) for part in ("arm", "all")} for n in MARKS},
         **{key: sum(row[key] for row in rows) for key in rows[0] if key.startswith(("success_", "predicate_"))},
         "never_flipped": [row["task"] for row in rows if row["success_flips"] == 0],
-        "paired": paired
-        | {"share": paired["equal"] / max(paired["n"], 1), "interval": wilson(paired["equal"], paired["n"])},
+        "paired": paired | {"share": share, "interval": wilson(paired["equal"], paired["n"])},
         "bars": {
             "positions_50": max(worst("all", 50)) <= POSITION_BAR,
             "arm_130": arm >= 0.9 * len(rows),
             "success": all(row["success_disagreements"] == 0 for row in rows),
+            "paired": paired["n"] == 0 or share >= PAIRED_BAR,
         },
     }
