@@ -69,7 +69,7 @@ def _episodes(result: Mapping[str, Any]) -> Table:
     looks = [look for look in ("full", "lite") if look in result["episodes"][0]]
     rows = []
     for row in result["episodes"]:
-        rows.append([f"{row['workers']}", "LIBERO's loop, 2 cameras 256 px", *_pace(row["libero"]), "1"])
+        rows.append([f"{row['workers']}", "LIBERO's loop, 2 x 256 px", *_pace(row["libero"]), "1"])
         for look in looks:
             rows.append(["", f"srpo, {look}, {_cameras(row[look])}", *_pace(row[look]), _number(row[look]["ratio"])])
     tasks = ", ".join(str(task["task"]) for task in result["episodes"][0]["by_task"])
@@ -99,9 +99,9 @@ def _workers(result: Mapping[str, Any]) -> Table:
         ["start of LIBERO's process", f"{_number(first['make_s'])} s"],
         ["srpo collect to its first control step", f"{_number(start['first_step_s']['median'])} s"],
         ["of which imports", f"{_number(start['imports_s'])} s"],
-        ["control steps/s: one thread", f"{pace['one']['median']:.0f}"],
-        [f"{pace['width']} threads in one process", f"{pace['threads']['median']:.0f}"],
-        [f"{pace['width']} processes", f"{pace['processes']['median']:.0f}"],
+        ["control steps/s, one thread", f"{pace['one']['median']:.0f}"],
+        [f"control steps/s, {pace['width']} threads", f"{pace['threads']['median']:.0f}"],
+        [f"control steps/s, {pace['width']} processes", f"{pace['processes']['median']:.0f}"],
     ]
     return table("a worker", ["", "median"], rows)
 
@@ -124,9 +124,9 @@ def _pace(part: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def _cameras(part: Mapping[str, Any]) -> str:
-    sizes = set(part["cameras"].values())
-    count = len(part["cameras"])
-    return f"{count} camera{'s' * (count > 1)} {', '.join(str(size) for size in sorted(sizes))} px"
+    """`2 x 256 px`."""
+    sizes = sorted(set(part["cameras"].values()))
+    return f"{len(part['cameras'])} x {' and '.join(str(size) for size in sizes)} px"
 
 
 def _times(row: Mapping[str, Any]) -> str:

@@ -54,7 +54,7 @@ def bench_episodes(plan: Plan, progress: Callable[[str], None]) -> list[dict[str
 
     Returns:
         For every number of workers: workers; libero (see `_libero`), and each look with cameras, episode_s and ratio
-        (LIBERO's seconds over ours), means over tasks; by_task: what each task's episodes took.
+        (LIBERO's seconds over ours), means over tasks, and task_ratios, a `medians.median` of them; by_task: each task.
     """
     found: dict[int, list[dict[str, Any]]] = {workers: [] for workers in plan.workers}
     for task in plan.tasks:
@@ -120,8 +120,9 @@ def _summary(workers: int, rows: list[dict[str, Any]], looks: Sequence[str]) -> 
     libero = {"episode_s": seconds["libero"], "how": " or ".join(sorted(hows)), "step_ms": steps["median"]}
     means = ("make_s", "reset_s", "settle_s", "resident_mb")
     libero |= {name: float(np.mean([row["libero"][name] for row in rows])) for name in means}
-    ours = {
-        look: {"cameras": LOOKS[look], "episode_s": seconds[look], "ratio": seconds["libero"] / seconds[look]}
-        for look in looks
-    }
+    ours = {}
+    for look in looks:
+        ratios = median([row["libero"]["episode_s"] / row[look]["episode_s"] for row in rows])
+        ours[look] = {"cameras": LOOKS[look], "episode_s": seconds[look]}
+        ours[look] |= {"ratio": seconds["libero"] / seconds[look], "task_ratios": ratios}
     return {"workers": workers, "libero": libero, **ours, "by_task": rows}
