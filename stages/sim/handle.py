@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,10 +20,19 @@ from stages.sim.messages import Job, Reply, Start
 SETTLED = {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1", "LP_NUM_THREADS": "0"}
 """A worker is one thread: llvmpipe (LP) rasterises in the caller, and cores are shared out by counting workers."""
 DEFAULTS = {"MUJOCO_GL": "egl"}
-PROGRAM = "import sys; sys.path[:] = {path!r}; from stages.sim.worker import main; main({descriptor}, {parent})"
+PROGRAM = """
+import sys
+sys.path[:] = {path!r}
+from data.orphans import end_with_parent
+end_with_parent({parent})
+from stages.sim.worker import main
+main({descriptor})
+"""
 LEAVING = 5.0
 """Seconds that a worker whose connection has ended may take to exit."""
-TAIL = 2000
+TELLING = 0.2
+"""Seconds that a silent worker gets to write down where it is."""
+TAIL = 4000
 """Characters of a lost worker's output that its error shows."""
 
 
@@ -81,6 +91,14 @@ class WorkerHandle:
     def kill(self) -> None:
         """End the process, stopped or not; `Gone` follows in the inbox."""
         self._process.kill()
+
+    def end_hung(self) -> None:
+        """End a silent process as `kill` does; where it was goes to its output first, for the error that shows it."""
+        self.hung = True
+        for number in (signal.SIGUSR1, signal.SIGCONT):
+            self._process.send_signal(number)
+        time.sleep(TELLING)
+        self.kill()
 
     def bury(self) -> str:
         """Wait for the end of a killed or dead process and free what it held: how it ended, with its last output."""

@@ -219,8 +219,7 @@ class Pool:
         for worker in self._workers:
             worker.silent = worker.silent + turn if worker.owed else 0.0
             if worker.silent > (self._watchdog if worker.ready else STARTING) and not worker.hung:
-                worker.hung = True
-                worker.kill()
+                worker.end_hung()
 
 
 class _Run:

@@ -4,16 +4,13 @@ It answers to one connection. Whichever of its episodes has its next actions goe
 came; none waits for another. It knows no policy: actions come from the other side (`stages.sim.pool`).
 
     in:  Job, Start, Reply                      out: Ready, Query, Finished, Failed
-Started as `python -c "from stages.sim.worker import main; main(FD, PARENT)"`, so that no `__main__` is imported twice.
+Started by a program of a few lines (`handle.PROGRAM`), so that no `__main__` is imported twice.
 """
 
 import faulthandler
-import os
 import pickle
 import signal
 import sys
-import threading
-import time
 import traceback
 from collections import deque
 from dataclasses import dataclass, field
@@ -164,19 +161,12 @@ def _tell(warning: str) -> None:
     print(warning, file=sys.stderr, flush=True)
 
 
-def _end_with_parent(parent: int) -> None:
-    """Leave at once when the parent is gone, even from the middle of a long computation."""
-    while os.getppid() == parent:
-        time.sleep(0.5)
-    os._exit(1)
-
-
-def main(descriptor: int, parent: int) -> None:
-    """The entry of the process: `descriptor` is the connection's, `parent` the pool's process id."""
+def main(descriptor: int) -> None:
+    """The entry of the process: `descriptor` is the connection's."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     mujoco.set_mju_user_warning(_tell)  # else they go to a file MUJOCO_LOG.TXT in the user's folder
     faulthandler.enable()
-    threading.Thread(target=_end_with_parent, args=(parent,), daemon=True).start()
+    faulthandler.register(signal.SIGUSR1)  # where a hung worker hangs, see `WorkerHandle.end_hung`
     connection = Connection(descriptor)
     try:
         Worker(connection).serve()
