@@ -23,7 +23,7 @@ pytest.importorskip("moto.server")
 pytestmark = pytest.mark.slow
 
 STORE = "s3://bucket/rollouts/000.zarr"
-COLLECT = "--policy policy --tasks 2,9 --groups 1 --samples 3 --horizon 24 --workers 1".split()
+COLLECT = ["--policy", "policy", "--tasks", "2,9", "--samples", "3", "--horizon", "24", "--workers", "1"]
 
 
 @pytest.fixture
@@ -33,12 +33,8 @@ def files(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     url = f"http://127.0.0.1:{port}"
-    for name, value in {
-        "AWS_ACCESS_KEY_ID": "key",
-        "AWS_SECRET_ACCESS_KEY": "secret",
-        "AWS_REGION": "us-east-1",
-    }.items():
-        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
     monkeypatch.setenv("FSSPEC_S3_ENDPOINT_URL", url)
     call = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
     server = subprocess.Popen(call, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
