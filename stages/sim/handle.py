@@ -60,7 +60,7 @@ class WorkerHandle:
         self._inbox = inbox
         self._output = tempfile.TemporaryFile()  # noqa: SIM115  (closed by `bury`)
         self._connection, theirs = Pipe(duplex=True)
-        with theirs, _interrupts_held():
+        with theirs, interrupts_held():
             self._process = subprocess.Popen(
                 [sys.executable, "-c", _program(theirs.fileno())],
                 pass_fds=[theirs.fileno()],
@@ -136,7 +136,7 @@ def _program(descriptor: int) -> str:
 
 
 @contextmanager
-def _interrupts_held() -> Iterator[None]:
+def interrupts_held() -> Iterator[None]:
     """Hold Ctrl-C back here while a child starts, and for good in the child, which inherits the mask."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
