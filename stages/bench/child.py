@@ -6,7 +6,6 @@ What is measured there starts from a fresh process, several children run at once
 import importlib
 import os
 import pickle
-import signal
 import subprocess
 import sys
 import traceback
@@ -15,9 +14,12 @@ from contextlib import contextmanager
 from multiprocessing.connection import Connection, Pipe
 from typing import Any
 
-from stages.sim.handle import worker_environment
+from stages.sim.handle import interrupts_held, worker_environment
 
-PROGRAM = "import sys; sys.path[:] = {path!r}; from stages.bench.child import main; main({descriptor}, {kind!r})"
+PROGRAM = (
+    "import sys; sys.path[:] = {path!r}; from data.orphans import end_with_parent; end_with_parent({parent})\n"
+    "from stages.bench.child import main; main({descriptor}, {kind!r})"
+)
 
 
 class ChildLostError(RuntimeError):
@@ -34,8 +36,8 @@ class Child:
     def __init__(self, kind: str, number: int = 0) -> None:
         self._kind = kind
         self._connection, theirs = Pipe(duplex=True)
-        with theirs:
-            program = PROGRAM.format(path=sys.path, descriptor=theirs.fileno(), kind=kind)
+        with theirs, interrupts_held():
+            program = PROGRAM.format(path=sys.path, parent=os.getpid(), descriptor=theirs.fileno(), kind=kind)
             self._process = subprocess.Popen(
                 [sys.executable, "-c", program],
                 pass_fds=[theirs.fileno()],
@@ -104,7 +106,6 @@ def children(kind: str, count: int) -> Iterator[list[Child]]:
 
 def main(descriptor: int, kind: str) -> None:
     """The entry of the process: answer the calls that come until the connection ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     connection = Connection(descriptor)
     holder: Any = None
     while True:

@@ -2,6 +2,9 @@
 
 import os
 import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -10,7 +13,7 @@ from data.errors import UserError
 from stages.bench.child import Child, ChildLostError, children
 
 HELPER = """
-import os
+import os, time
 from data.errors import UserError
 
 class Counter:
@@ -21,6 +24,9 @@ class Counter:
         print("chatter")
         self.n += k
         return self.n, os.getpid(), os.environ["OMP_NUM_THREADS"]
+
+    def wait(self):
+        time.sleep(60)
 
     def refuse(self):
         raise UserError("no assets; install them")
@@ -68,3 +74,27 @@ def test_a_lost_child_is_told(kind: str) -> None:
         with pytest.raises(ChildLostError, match="-9"):
             first.call("add", 1)
         assert second.call("add", 1)[0] == 1
+
+
+def test_ctrl_c_is_the_parents(kind: str) -> None:
+    with Child(kind) as child:
+        child.call("add", 1)
+        os.kill(child.pid, signal.SIGINT)
+        assert child.call("add", 1)[0] == 2
+
+
+def test_ends_with_a_killed_parent(kind: str) -> None:
+    program = (
+        "import sys; sys.path[:] = {!r}; from stages.bench.child import Child; child = Child({!r})\n"
+        "print(child.call('add', 1)[1], flush=True); child.call('wait')"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", program.format(sys.path, kind)], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    pid = int(parent.stdout.readline())
+    parent.kill()
+    parent.wait()
+    parent.stdout.close()
+    end = time.monotonic() + 10
+    while Path(f"/proc/{pid}").exists() and time.monotonic() < end:
+        time.sleep(0.05)
+    assert not Path(f"/proc/{pid}").exists()
