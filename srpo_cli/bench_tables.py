@@ -13,7 +13,7 @@ CHECK_LEGEND = """\
 torque: largest difference on equal states, Nm
 1 to 130: largest difference of a joint position (m, rad) over so many control steps; arm: of the arm's over 130
 growth: by what factor a nudge of 1e-10 grows in srpo alone over 130 steps; contact amplifies rounding as much
-flags: control steps on which the success flag is equal"""
+flags: control steps on which the success flag is equal, and how often it flips among them"""
 
 
 def show_sim(result: Mapping[str, Any]) -> None:
@@ -41,7 +41,12 @@ def show_check(result: Mapping[str, Any]) -> None:
     title = f"{result['suite']}: srpo against LIBERO, the same actions from the same initial states"
     out.print(table(title, columns, [_agreement(row) for row in found["tasks"]]))
     out.print(CHECK_LEGEND)
-    paired = found["summary"]["paired"]
+    summary = found["summary"]
+    out.print(
+        f"proprioception: differs by {_power(summary['proprio'])} on equal states; LIBERO's step returns that of two "
+        f"substeps (4 ms) before its end: up to {summary['lag']['mm']:.1f} mm, {summary['lag']['rad']:.3f} rad"
+    )
+    paired = summary["paired"]
     if paired["n"]:
         share = f"{percent(paired['share'])} (95 %: {interval(paired['interval'])})"
         out.print(
@@ -111,8 +116,8 @@ def _agreement(row: Mapping[str, Any]) -> list[Any]:
     sizes = [
         _power(value) for value in (row["torque"], *states, row["state"][MARKS[-1]]["arm"], row["growth"][MARKS[-1]])
     ]
-    steps = row["success_steps"]
-    return [row["task"], *sizes, f"{steps - row['success_disagreements']}/{steps}"]
+    steps, flips = row["success_steps"], row["success_flips"]
+    return [row["task"], *sizes, f"{steps - row['success_disagreements']}/{steps} {flips}x"]
 
 
 def _cells(middle: Mapping[str, Any]) -> tuple[str, str]:

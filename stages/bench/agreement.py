@@ -248,6 +248,7 @@ def summarise(rows: list[dict[str, Any]]) -> dict[str, Any]:
     return {
         "torque": max(max(row["torque"], row["first_torque"]) for row in rows),
         "proprio": max(row["proprio"] for row in rows),
+        "lag": {part: max(row["lag"][part] for row in rows) for part in rows[0]["lag"]},
         "state": {str(n): {part: max(worst(part, n)) for part in ("arm", "all")} for n in MARKS},
         **{key: sum(row[key] for row in rows) for key in rows[0] if key.startswith(("success_", "predicate_"))},
         "never_flipped": [row["task"] for row in rows if row["success_flips"] == 0],

@@ -103,10 +103,12 @@ def test_check(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[st
         "growth": {"50": 30.0, "130": 4e5},
         "success_steps": 400,
         "success_disagreements": 1,
+        "success_flips": 3,
         "paired": {"n": 20, "equal": 19, "ours": 12, "libero": 13},
     }
     paired = row["paired"] | {"share": 0.95, "interval": [0.764, 0.991]}  # type: ignore[operator]
-    found = {"suite": "libero_goal", "tasks": [row], "summary": {"paired": paired}}
+    summary = {"paired": paired, "proprio": 2e-8, "lag": {"mm": 0.94, "rad": 0.019, "finger_mm": 0.2}}
+    found = {"suite": "libero_goal", "tasks": [row], "summary": summary}
 
     def fake(*arguments: Any) -> dict[str, Any]:
         given.append(arguments[:3])
@@ -117,7 +119,15 @@ def test_check(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[st
     assert run(words.split()) == 0
     assert given == [("libero_goal", "3", 20)]
     shown = " ".join(capsys.readouterr().out.split())
-    for part in ("1e-13", "3e-7", "4e5", "399/400", "95.0 % (95 %: 76.4-99.1 %)", "srpo 12, LIBERO 13"):
+    for part in (
+        "1e-13",
+        "3e-7",
+        "4e5",
+        "399/400 3x",
+        "0.9 mm, 0.019 rad",
+        "95.0 % (95 %: 76.4-99.1 %)",
+        "srpo 12, LIBERO 13",
+    ):
         assert part in shown, part
     assert run([*words.split(), "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == {"suite": "libero_goal", "check": found}

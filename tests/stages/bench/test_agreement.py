@@ -84,9 +84,8 @@ def _row(task: int, differences: float, equal: int) -> dict:
     state = {str(n): {"arm": differences, "all": differences} for n in a.MARKS}
     counts = {"success_steps": 10, "success_disagreements": 0, "predicate_disagreements": 0, "success_flips": task}
     paired = {"n": 4, "equal": equal, "ours": 2, "libero": 2}
-    return {"task": task, "torque": 1e-12, "first_torque": 0.0, "proprio": 0.0, "state": state, **counts} | {
-        "paired": paired
-    }
+    exact = {"task": task, "torque": 1e-12, "first_torque": 0.0, "proprio": 0.0, "lag": {"mm": 0.5 + task}}
+    return exact | counts | {"state": state, "paired": paired}
 
 
 def test_summary_takes_the_worst() -> None:
@@ -94,6 +93,7 @@ def test_summary_takes_the_worst() -> None:
     summary = a.summarise(rows)
     assert summary["state"]["50"]["all"] == 2e-5
     assert summary["bars"] == {"positions_50": False, "arm_130": True, "success": True, "paired": False}
+    assert summary["lag"] == {"mm": 1.5}
     assert summary["success_flips"] == 1
     assert summary["never_flipped"] == [0]
     assert summary["paired"]["share"] == 7 / 8
