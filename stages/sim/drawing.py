@@ -1,5 +1,8 @@
 """A task as it is drawn: one model and renderer for each look, shared by the task's simulators in this process."""
 
+from functools import partial
+from weakref import finalize
+
 import mujoco
 import numpy as np
 
@@ -8,9 +11,8 @@ from stages.sim.palette import BURNER_OFF, BURNER_ON
 from stages.sim.render import Renderer
 from stages.sim.shared import Shared
 
-KEPT_FULL = 2
-"""Full models (with their textures in OpenGL about 0.6 GB each) kept beside those in use."""
-KEPT_LITE = 12
+KEPT = {"lite": 12, "full": 2}
+"""Drawings kept in a process beside those in use; one takes some 3 MB in `lite`, 0.6 GB with its textures in `full`."""
 
 
 class Drawing:
@@ -21,6 +23,8 @@ class Drawing:
         self._model = task.physics if self._lite else task.compile_full()
         self._posed = None if self._lite else mujoco.MjData(self._model)
         self._renderer = Renderer(self._model, look)
+        # Not left to MuJoCo, which would free by number in whatever OpenGL context is current then.
+        finalize(self, self._renderer.close).atexit = False
         self._burners = [
             (int(task.physics.joint(burner["joint"]).qposadr[0]), burner["threshold"], self._sites(burner["sites"]))
             for burner in task.numbers["burners"]
@@ -65,8 +69,7 @@ def kinematics(model: mujoco.MjModel, data: mujoco.MjData) -> None:
 
 
 _drawings: dict[str, Shared[TaskModel, Drawing]] = {
-    "lite": Shared(lambda model: Drawing(model, "lite"), KEPT_LITE),
-    "full": Shared(lambda model: Drawing(model, "full"), KEPT_FULL),
+    look: Shared(partial(Drawing, look=look), keep) for look, keep in KEPT.items()
 }
 
 

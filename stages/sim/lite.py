@@ -19,8 +19,8 @@ PATCH, PATCH_THICKNESS = "target_", 0.001
 BURNER_COVER = "_collision_burner"
 AMBIENT = 0.3
 ARENA = "64M"
-"""Scratch memory of an MjData. LIBERO's limits of 5,000 contacts and constraints ask for 1.3 GB of address space each; a
-busy scene (230 contacts) uses 1 MB."""
+"""Scratch memory of an MjData: a busy scene (230 contacts) uses 1 MB. LIBERO's limits of 5,000 contacts and constraints
+would ask for 1.3 GB of address space each."""
 UNTOUCHABLE = {"contype": "0", "conaffinity": "0", "group": str(ADDED_GROUP), "mass": "0"}
 LIGHTS = 2
 """Kitchens have a third light, which burns the plain colours out."""

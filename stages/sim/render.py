@@ -13,7 +13,6 @@ from stages.sim.lite import MARK_GROUP
 CAMERAS = ("agentview", "robot0_eye_in_hand")
 LOOKS = ("lite", "full")
 MAX_SIZE = 1024
-MAX_GEOM = 1000
 FULL_GROUPS, LITE_GROUPS = (1, 2), (0, 1, 2)
 
 
@@ -34,9 +33,9 @@ class Renderer:
         self._gl = gl_context()
         self._gl.make_current()
         self._model = model
-        self._size = 0
+        self._size, self._lite = 0, look == "lite"
         self._context: mujoco.MjrContext | None = None
-        self._scene = mujoco.MjvScene(model, maxgeom=MAX_GEOM)
+        self._scene = mujoco.MjvScene(model, maxgeom=model.ngeom + model.nsite)
         self._camera = mujoco.MjvCamera()
         self._camera.type = mujoco.mjtCamera.mjCAMERA_FIXED
         self._options = mujoco.MjvOption()
@@ -77,13 +76,19 @@ class Renderer:
         mujoco.mjr_readPixels(pixels, None, view, self._context)
         return np.ascontiguousarray(pixels[::-1])
 
+    def close(self) -> None:
+        """Free what it holds in OpenGL; it is of no use afterwards."""
+        if self._context is not None:
+            self._gl.make_current()
+            self._context.free()
+            self._context = None
+
     def _make_room(self, size: int) -> None:
         """An offscreen buffer of at least this size; made anew only when a larger image is asked for."""
         if self._context is not None and size <= self._size:
             return
         if self._context is not None:
             self._context.free()
-        self._size = max(size, 256)
-        self._model.vis.global_.offwidth = max(self._size, int(self._model.vis.global_.offwidth))
-        self._model.vis.global_.offheight = max(self._size, int(self._model.vis.global_.offheight))
+        self._size = size if self._lite else max(size, 256)
+        self._model.vis.global_.offwidth = self._model.vis.global_.offheight = self._size
         self._context = mujoco.MjrContext(self._model, mujoco.mjtFontScale.mjFONTSCALE_150)

@@ -37,6 +37,7 @@ class Engine(Protocol):
     def set_state(self, row: np.ndarray) -> None: ...
     def proprio(self) -> np.ndarray: ...
     def render(self, camera: str, size: int) -> np.ndarray: ...
+    def close(self) -> None: ...
 
 
 class Simulator:
@@ -139,6 +140,10 @@ class Simulator:
             self._drawing = drawing(self.model, self.look)
         self._refresh()
         return self._drawing.render(self.data, camera, size)
+
+    def close(self) -> None:
+        """Let go of what it draws with, the largest thing it holds."""
+        self._drawing = None
 
     def _refresh(self) -> None:
         """Kinematics of the present state: after a step they are still those of the last substep's start."""

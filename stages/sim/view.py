@@ -7,21 +7,25 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from data.errors import UserError
+from data.errors import UserError, unknown
+from stages.sim.drawing import KEPT
+from stages.sim.shared import Shared
 from stages.sim.simulator import Simulator
 from stages.sim.tasks import suite_tasks
 
 
 class StateView:
-    """Renders rows of `step/state` of one suite in one look; keeps one simulator a task.
+    """Renders rows of `step/state` of one suite in one look; keeps a simulator of the tasks seen last.
 
     OpenGL contexts belong to a thread: use a view in the thread that made it.
     """
 
     def __init__(self, suite: str, look: str) -> None:
+        if look not in KEPT:
+            raise unknown("look", look, KEPT)
         self._tasks = suite_tasks(suite)
         self._suite, self._look = suite, look
-        self._simulators: dict[int, Simulator] = {}
+        self._simulators = Shared(self._make, KEPT[look])
 
     def frames(self, task: int, states: np.ndarray, camera: str, size: int) -> np.ndarray:
         """States (n, S) of task number `task` -> upright pictures (n, size, size, 3) uint8.
@@ -29,16 +33,14 @@ class StateView:
         Raises:
             UserError: the suite has no such task.
         """
-        return np.stack(list(self._render(self._simulator(task), states, camera, size)))
+        if not 0 <= task < len(self._tasks):
+            raise UserError(f"{self._suite} has tasks 0 to {len(self._tasks) - 1}, not {task}")
+        return np.stack(list(self._render(self._simulators.get(task), states, camera, size)))
+
+    def _make(self, task: int) -> Simulator:
+        return Simulator(self._tasks[task], self._look)
 
     def _render(self, simulator: Simulator, states: np.ndarray, camera: str, size: int) -> Iterable[np.ndarray]:
         for row in states:
             simulator.set_state(row)
             yield simulator.render(camera, size)
-
-    def _simulator(self, task: int) -> Simulator:
-        if not 0 <= task < len(self._tasks):
-            raise UserError(f"{self._suite} has tasks 0 to {len(self._tasks) - 1}, not {task}")
-        if task not in self._simulators:
-            self._simulators[task] = Simulator(self._tasks[task], self._look)
-        return self._simulators[task]
