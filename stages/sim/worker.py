@@ -21,9 +21,9 @@ import numpy as np
 
 from data.query import Query
 from data.store import Episode, RolloutStore
+from stages.sim.idle import IdleSimulators, Key
 from stages.sim.messages import Failed, Finished, Job, Ready, Reply, Start
-from stages.sim.simulator import Engine, make_simulator
-from stages.sim.tasks import Task
+from stages.sim.simulator import Engine
 
 
 class ParentGone(Exception):  # noqa: N818  (not an error: the end)
@@ -65,7 +65,7 @@ class Worker:
         self._connection = connection
         self._running: dict[int, Running] = {}
         self._todo: deque[Start | Reply] = deque()
-        self._idle: dict[tuple[Task, str, str], list[Engine]] = {}
+        self._idle = IdleSimulators()
         self._job: Job
         self._store: RolloutStore
 
@@ -93,6 +93,7 @@ class Worker:
     def _receive(self, message: Job | Start | Reply) -> None:
         if isinstance(message, Job):
             self._job, self._store = message, RolloutStore.open(message.store, writable=True)
+            self._idle.keep({self._key(task) for task in message.tasks})
         else:
             self._todo.append(message)
 
@@ -110,13 +111,14 @@ class Worker:
             self._send(Failed(message.episode, _pickled(error), traceback.format_exc()))
 
     def _begin(self, start: Start) -> Running:
-        key = (self._job.tasks[start.task], self._job.look, self._job.engine)
-        idle = self._idle.setdefault(key, [])
-        simulator = idle.pop() if idle else make_simulator(*key)
+        simulator = self._idle.take(self._key(start.task))
         simulator.reset(start.init)
         running = Running(start, simulator, [simulator.state()])
         self._running[start.episode] = running
         return running
+
+    def _key(self, task: int) -> Key:
+        return self._job.tasks[task], self._job.look, self._job.engine
 
     def _act(self, reply: Reply) -> Running:
         running = self._running[reply.episode]
@@ -143,8 +145,7 @@ class Worker:
     def _finish(self, running: Running) -> None:
         self._store.write(running.start.episode, running.episode())
         del self._running[running.start.episode]
-        key = (self._job.tasks[running.start.task], self._job.look, self._job.engine)
-        self._idle[key].append(running.simulator)
+        self._idle.give(self._key(running.start.task), running.simulator)
         self._send(Finished(running.start.episode, running.success, len(running.actions)))
 
 
