@@ -3,16 +3,10 @@
 import dataclasses
 import inspect
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
 
-from data.store import DONE, EMPTY, RolloutStore
 from srpo_cli.__main__ import run
 from srpo_cli.commands import collect, demo
 from srpo_cli.commands import eval as eval_
@@ -77,20 +71,3 @@ def test_eval_says_how_sure_it_is(
     shown = capsys.readouterr().out
     for part in ("0.0-65.8 %", "n=2, greedy, horizon 8", "overlap with training: unknown", "mujoco 3.3."):
         assert part in shown
-
-
-def test_interrupted_collect_ends_130_and_goes_on(folder: Path) -> None:
-    words = ["collect", "i.zarr", "--policy", "policy", "--tasks", "2", "--samples", "6"]
-    call = [sys.executable, "-m", "srpo_cli", *words, "--horizon", "48", "--workers", "1"]
-    process = subprocess.Popen(call, cwd=folder, start_new_session=True, stderr=subprocess.PIPE, text=True)
-    while process.poll() is None and not list((folder / "i.zarr/episode/status/c").glob("*")):
-        time.sleep(0.01)
-    os.killpg(process.pid, signal.SIGINT)
-    _, told = process.communicate(timeout=30)
-    assert process.returncode == 130
-    assert "interrupted" in told
-    assert "Traceback" not in told
-    status = RolloutStore.open(folder / "i.zarr").status()
-    assert set(status) == {DONE, EMPTY}
-    assert subprocess.run(call, cwd=folder, capture_output=True, check=False).returncode == 0
-    assert set(RolloutStore.open(folder / "i.zarr").status()) == {DONE}
