@@ -31,7 +31,7 @@ def show_render(result: Mapping[str, Any]) -> None:
     ]
     tasks = ", ".join(str(task) for task in result["tasks"])
     title = f"{result['suite']} task {tasks}: a frame, drawn and read back; {result['frames']} moments a task"
-    out.print(table(title, ["camera", "pixels", "look", "ms (median)", "95 %", "x LIBERO's speed"], rows))
+    out.print(table(title, ["camera", "pixels", "look", "ms (median)", "95 %", "x LIBERO"], rows))
 
 
 def show_check(result: Mapping[str, Any]) -> None:

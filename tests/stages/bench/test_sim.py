@@ -74,7 +74,8 @@ def test_headline(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.slow
-def test_everything_once_and_small() -> None:
+def test_everything_once_and_small(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sim, "STARTS", 1)
     settings = SimSettings(
         tasks="2", look="lite", libero_tasks=1, steps=10, episodes=1, horizon=8, workers=1, seconds=1.0
     )
