@@ -1,8 +1,8 @@
 """The rollout store: one Zarr v3 group per batch of rollouts, one chunk per episode and array.
 
 Shapes: N episodes, T control steps at most, Q policy queries at most, C actions a chunk, S state size, P proprioception
-size. Every slot exists from the start, so any number of processes on any number of machines write without a lock:
-each writes its own episodes' chunks, `episode/status` last, and only that says that a slot is done.
+size. Every slot exists from the start (`data.making`), so any number of processes on any number of machines write without a
+lock: each its own episodes' chunks (`data.shards`), `episode/status` last, and only that says that a slot is done.
 
     episode/ task init_state group seed      (N,) int64   what was asked
     episode/ status success steps queries    (N,) int     what happened
@@ -231,7 +231,7 @@ class RolloutStore:
         cameras = self.cameras() if images else []
         return Episode(
             success=bool(self._array("episode/success")[index]),
-            state=self._array("step/state")[index, : t + 1],
+            state=self.states(index),
             action=self._array("step/action")[index, :t],
             images={camera: self._array(f"query/image/{camera}")[index, :q] for camera in cameras},
             proprio=self._optional("query/proprio", index, q),
@@ -239,6 +239,11 @@ class RolloutStore:
             logprob=self._optional("query/logprob", index, q),
             label=self._optional("step/label", index, t),
         )
+
+    def states(self, index: int) -> np.ndarray:
+        """(t + 1, S) float64: the states of a finished episode alone, without padding."""
+        found: np.ndarray = self._array("step/state")[index, : int(self._array("episode/steps")[index]) + 1]
+        return found
 
     def drop_images(self) -> None:
         """Forget what the policy saw; the states remain, and pictures are rendered from them when someone looks."""
@@ -255,6 +260,11 @@ class RolloutStore:
         """The labels that a stage (`encode`, `reward`, `update`) has written whole."""
         names = sorted(self.group[stage].group_keys()) if stage in self.group else []  # type: ignore[union-attr]
         return [name for name in names if self.label_attrs(stage, name)]
+
+    def new_label(self, stage: str, label: str) -> zarr.Group:
+        """An empty group for a label, which is not whole before it has attributes; what was there is removed."""
+        sweep_partial(self.path, [f"{stage}/{label}"], ())
+        return self.group.create_group(f"{stage}/{label}", overwrite=True)
 
     def label_attrs(self, stage: str, label: str) -> dict[str, Any] | None:
         """The attributes of a label; None where it is missing, or has none because it was killed while being made."""

@@ -117,8 +117,7 @@ def _inputs(store: RolloutStore, index: int) -> int:
 
 def _states(store: RolloutStore, index: int) -> np.ndarray:
     """(t + 1, S): the states of a finished episode."""
-    group: Any = store.group
-    states: np.ndarray = group["step/state"][index, : int(group["episode/steps"][index]) + 1]
+    states = store.states(index)
     if not np.isfinite(states).all():
         raise UserError(f"episode {index} of {store.path} holds states that are not finite; collect it again")
     return states
@@ -138,7 +137,7 @@ def _open_label(store: RolloutStore, label: str, attrs: dict[str, Any]) -> zarr.
     if store.label_attrs("encode", label) is not None:
         return store.group[f"encode/{label}"]  # type: ignore[return-value]
     n, dim = len(store), int(attrs["dim"])
-    group = store.group.create_group(f"encode/{label}", overwrite=True)
+    group = store.new_label("encode", label)
     codec = BloscCodec(cname="zstd", clevel=1, shuffle="shuffle")
     group.create_array(
         "embedding", shape=(n, dim), chunks=(1, dim), dtype="float32", fill_value=np.nan, compressors=codec

@@ -205,7 +205,7 @@ def _write(store: RolloutStore, label: str, done: np.ndarray, result: RewardResu
     name = f"reward/{label}"
     if name in store.group:
         store.group[name].attrs.put({})
-    group = store.group.create_group(name, overwrite=True)
+    group = store.new_label("reward", label)
     for key, values in _columns(result).items():
         if key.startswith("centre"):
             full = values

@@ -166,6 +166,5 @@ def _write_label(store: RolloutStore, label: str, attrs: dict[str, Any]) -> bool
     """Write `update/LABEL` unless it says that already."""
     if store.label_attrs("update", label) == attrs:
         return False
-    group = RolloutStore.open(store.path, writable=True).group
-    group.create_group(f"update/{label}", overwrite=True).update_attributes(attrs)
+    RolloutStore.open(store.path, writable=True).new_label("update", label).update_attributes(attrs)
     return True
