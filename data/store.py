@@ -1,8 +1,9 @@
 """The rollout store: one Zarr v3 group per batch of rollouts, one chunk per episode and array.
 
 Shapes: N episodes, T control steps at most, Q policy queries at most, C actions a chunk, S state size, P proprioception
-size. Every slot exists from the start (`data.making`), so any number of processes on any number of machines write without a
-lock: each its own episodes' chunks (`data.shards`), `episode/status` last, and only that says that a slot is done.
+size. Every slot exists from the start (`data.making`), so any number of processes on any number of machines write
+without a lock: each its own episodes' chunks (`data.shards`), `episode/status` last, and only that says that a slot is
+done.
 
     episode/ task init_state group seed      (N,) int64   what was asked
     episode/ status success steps queries    (N,) int     what happened

@@ -6,7 +6,7 @@ an episode comes to depends on the request alone, and none writes what is anothe
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -155,21 +155,57 @@ def fill(
     """
     new = not RolloutStore.exists(path)
     store = open_store(path, request)
-    own = shard.episodes(len(store))
-    todo, spare = _missing(store.status(), own, skip_errors)
-    if not todo:
+    share = _Share(store, request, shard, skip_errors, tick)
+    if not share.todo:
         return store, PoolReport()
-    give_up = _GiveUp(spare)
-    progress = _Progress(len(own), len(own) - len(todo), int(store.success()[own].sum()), tick)
     try:
         if isinstance(pool, Pool):
-            return store, _run(store, request, own, todo, decide, pool, progress, give_up)
-        with pool(len(todo)) as made:
-            return store, _run(store, request, own, todo, decide, made, progress, give_up)
+            return store, share.run(pool, decide)
+        with pool(len(share.todo)) as made:
+            return store, share.run(made, decide)
     except UserError:
         if new and shard == WHOLE and not len(store.done()):
             remove_tree(Path(store.path).parent, Path(store.path).name)
         raise
+
+
+class _Share:
+    """What is missing of a share of a store, and how running it goes."""
+
+    def __init__(
+        self, store: RolloutStore, request: Request, shard: Shard, skip_errors: int, tick: Tick | None
+    ) -> None:
+        self._store, self._request, self._tick = store, request, tick
+        self._own = shard.episodes(len(store))
+        self.todo, self._spare = _missing(store.status(), self._own, skip_errors)
+        self._done = len(self._own) - len(self.todo)
+        self._successes = int(store.success()[self._own].sum())
+
+    def run(self, pool: Pool, decide: Decide) -> PoolReport:
+        """Run the missing episodes."""
+        plan, writable = self._request.plan, RolloutStore.open(self._store.path, writable=True)
+        starts = [Start(i, int(plan.task[i]), int(plan.init_state[i])) for i in self.todo]
+        writable.sweep(self._own)
+        try:
+            job = _job(self._store, self._request)
+            return pool.run(job, starts, decide, self._count, partial(self._give_up, writable))
+        finally:
+            writable.sweep(self._own)
+
+    def _count(self, finished: Finished) -> None:
+        self._done += 1
+        self._successes += finished.success
+        if self._tick:
+            self._tick(self._done, len(self._own), f"success {100 * self._successes / self._done:.0f} %")
+
+    def _give_up(self, store: RolloutStore, episode: int, error: Exception) -> bool:
+        """Mark an episode that failed three times; whether it is one of those to do without."""
+        skip = self._spare > 0
+        self._spare -= skip
+        store.mark_error(episode, skip)
+        if not skip:
+            error.add_note(f"episode {episode} failed three times; --set skip_errors=N does without up to N such ones")
+        return skip
 
 
 def _missing(status: np.ndarray, own: range, skip_errors: int) -> tuple[list[int], int]:
@@ -182,25 +218,6 @@ def _missing(status: np.ndarray, own: range, skip_errors: int) -> tuple[list[int
     return left, skip_errors - len(skipped)
 
 
-def _run(
-    store: RolloutStore,
-    request: Request,
-    own: range,
-    todo: Sequence[int],
-    decide: Decide,
-    pool: Pool,
-    progress: "_Progress",
-    give_up: "_GiveUp",
-) -> PoolReport:
-    writable = RolloutStore.open(store.path, writable=True)
-    writable.sweep(own)
-    starts = [Start(i, int(request.plan.task[i]), int(request.plan.init_state[i])) for i in todo]
-    try:
-        return pool.run(_job(store, request), starts, decide, progress.count, partial(give_up, writable))
-    finally:
-        writable.sweep(own)
-
-
 def _job(store: RolloutStore, request: Request) -> Job:
     return Job(
         store=store.path,
@@ -211,34 +228,6 @@ def _job(store: RolloutStore, request: Request) -> Job:
         engine=request.engine,
         keep_images=request.keep_images,
     )
-
-
-class _Progress:
-    """Counts finished episodes and tells how it goes."""
-
-    def __init__(self, total: int, done: int, successes: int, tick: Tick | None) -> None:
-        self._total, self._done, self._successes, self._tick = total, done, successes, tick
-
-    def count(self, finished: Finished) -> None:
-        self._done += 1
-        self._successes += finished.success
-        if self._tick:
-            self._tick(self._done, self._total, f"success {100 * self._successes / self._done:.0f} %")
-
-
-class _GiveUp:
-    """Marks episodes that failed three times; the first `spare` of them are done without."""
-
-    def __init__(self, spare: int) -> None:
-        self._spare = spare
-
-    def __call__(self, store: RolloutStore, episode: int, error: Exception) -> bool:
-        skip = self._spare > 0
-        self._spare -= skip
-        store.mark_error(episode, skip)
-        if not skip:
-            error.add_note(f"episode {episode} failed three times; --set skip_errors=N does without up to N such ones")
-        return skip
 
 
 def _difference(key: str, there: Any, asked: Any) -> str:
