@@ -5,7 +5,7 @@ import platform
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -26,6 +26,7 @@ class Check:
     ok: bool
     found: str
     mend: str = ""
+    details: tuple[str, ...] = ()
 
 
 def run_checks() -> list[Check]:
@@ -120,20 +121,46 @@ def disk() -> Check:
 
 
 def cache() -> Check:
-    """Compiled task models and jit code; `srpo doctor --clear-cache` removes them."""
+    """Compiled task models, settled states and jit code; `srpo doctor --clear-cache` removes them."""
+    from stages.sim.entries import survey
+
     folder = cache_dir()
-    files = [path for path in folder.rglob("*") if path.is_file()]
-    size = sum(path.stat().st_size for path in files) / 1e6
-    return Check("cache", os.access(folder, os.W_OK), f"{folder}: {len(files)} files, {size:.0f} MB", "set SRPO_CACHE")
+    current, old = survey()
+    found = f"{folder}: {_megabytes(folder):.0f} MB, {len(current)} tasks ready"
+    return Check("cache", os.access(folder, os.W_OK), found, "set SRPO_CACHE", tuple(_cache_lines(current, old)))
+
+
+def _cache_lines(current: list[Path], old: list[Path]) -> Iterator[str]:
+    """A line a suite, and one for what is out of date."""
+    from stages.sim.tasks import SUITES, suite_tasks
+
+    for suite in SUITES:
+        entries = [entry for entry in current if entry.name.startswith(f"{suite}-")]
+        if entries:
+            size = sum(map(_megabytes, entries))
+            yield f"{suite:<16} {len(entries):>2} of {len(suite_tasks(suite))} tasks, both looks, {size:.0f} MB"
+    if old:
+        size = sum(map(_megabytes, old))
+        yield f"{'out of date':<16} {len(old):>2} entries, {size:.0f} MB; srpo doctor --clear-cache removes everything"
+
+
+def _megabytes(folder: Path) -> float:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6
 
 
 def clear_cache() -> float:
-    """Remove everything in the cache folder; returns the MB freed. All of it is made again when needed."""
+    """Remove everything in the cache folder; returns the MB freed. All of it is made again when needed.
+
+    What another process is just writing may stay.
+    """
     folder = cache_dir()
-    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6
+    before = _megabytes(folder)
     for entry in folder.iterdir():
-        shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
-    return size
+        if entry.is_dir():
+            shutil.rmtree(entry, ignore_errors=True)
+        else:
+            entry.unlink(missing_ok=True)
+    return before - _megabytes(folder)
 
 
 def _version(name: str) -> str | None:

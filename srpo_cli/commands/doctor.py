@@ -22,19 +22,22 @@ def command(clear_cache: ClearCache = False, json: Json = False) -> None:
     """
     from srpo_cli import checks
 
-    if clear_cache:
-        checks.clear_cache()
+    cleared = {"cleared_mb": round(checks.clear_cache(), 1)} if clear_cache else {}
     found = checks.run_checks()
     bad = [check for check in found if not check.ok]
-    emit({"ok": not bad, "checks": [asdict(check) for check in found]}, json, show)
+    emit({"ok": not bad, **cleared, "checks": [asdict(check) for check in found]}, json, show)
     if bad:
         raise UserError(f"{bad[0].name}: {bad[0].found}; {bad[0].mend}")
 
 
 def show(result: Mapping[str, Any]) -> None:
-    """A line a check."""
+    """A line a check, and its details below."""
+    if "cleared_mb" in result:
+        out.print(f"cache cleared: {result['cleared_mb']:.0f} MB")
     for check in result["checks"]:
         mark = "[green]ok  [/]" if check["ok"] else "[red]mend[/]"
         out.print(f"{mark} {check['name']:<12} {check['found']}", soft_wrap=True)
+        for line in check["details"]:
+            out.print(f"     {'':<12} {line}", soft_wrap=True)
         if not check["ok"]:
             out.print(f"     {'':<12} -> {check['mend']}", soft_wrap=True)
