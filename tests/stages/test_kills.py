@@ -22,6 +22,8 @@ from tests.stages.sim.pools import gone
 KILLS = int(os.environ.get("SRPO_KILLS", "8"))
 EPISODES = 40
 OPTIONS = "--tasks 2,9 --groups 5 --samples 4 --horizon 16 --temperature 0.8 --seed 3 --workers 2 --json"
+MOST = 7
+"""kills a collection: later ones would only hit the end"""
 VICTIMS = {"worker": 0.5, "parent": 0.25, "group": 0.25}
 
 
@@ -54,29 +56,27 @@ class Collection:
     def done(self) -> int:
         return sum(not file.suffix for file in (self.path / "episode/status/c").glob("*"))
 
-    def kill(self, rng: np.random.Generator) -> str | None:
-        """Kill something, now: what it was; nothing if the command has come to its end."""
-        workers, victim = self.workers(), str(rng.choice(list(VICTIMS), p=list(VICTIMS.values())))
+    def await_moment(self, rng: np.random.Generator, victim: str) -> None:
+        """Until a random moment: of the start, or some episodes later; there is a worker if one is to be killed."""
+        goal = -1 if rng.random() < 0.2 else min(self.done() + int(rng.integers(0, 9)), EPISODES)
+        if goal < 0:
+            time.sleep(float(rng.uniform(0, 4)))
+        while self.process.poll() is None and (self.done() < goal or (victim == "worker" and not self.workers())):
+            time.sleep(0.002)
+        time.sleep(float(rng.uniform(0, 0.3)))
+
+    def kill(self, rng: np.random.Generator, victim: str) -> bool:
+        """Kill it, now; whether it was still there."""
+        workers = self.workers()
         if self.process.poll() is not None or (victim == "worker" and not workers):
-            return None
+            return False
         if victim == "worker":
             os.kill(int(rng.choice(workers)), signal.SIGKILL)
-            return victim
+            return True
         os.killpg(self.process.pid, signal.SIGKILL) if victim == "group" else self.process.kill()
         self.process.wait()
         assert all(gone(pid) for pid in workers), "a worker lives on"
-        return victim
-
-
-def wait(collection: Collection, rng: np.random.Generator) -> None:
-    """Until a random moment: of the start, or once some more episodes are done."""
-    if rng.random() < 0.25:
-        time.sleep(float(rng.uniform(0, 4)))
-        return
-    goal = min(collection.done() + int(rng.integers(0, 6)), EPISODES)
-    while collection.process.poll() is None and collection.done() < goal:
-        time.sleep(0.002)
-    time.sleep(float(rng.uniform(0, 0.3)))
+        return True
 
 
 @pytest.mark.slow
@@ -91,18 +91,20 @@ def test_random_kills_lose_and_double_nothing(tmp_path: Path) -> None:
     assert (told["n"], told["collected"], sum(told["retries"].values())) == (EPISODES, EPISODES, 0)
     whole, kills, rng, stores = content(undisturbed.path), Counter[str](), np.random.default_rng(0), 0
     while kills.total() < KILLS:
-        collection = Collection(tmp_path / f"{stores}.zarr", policy)
+        collection, left = Collection(tmp_path / f"{stores}.zarr", policy), min(MOST, KILLS - kills.total())
         while True:
-            wait(collection, rng)
-            victim = collection.kill(rng) if kills.total() < KILLS else None
-            kills += Counter([victim] if victim else [])
-            if victim:
-                print(f"store {stores}: kill {kills.total()}, {victim}, {collection.done()} done", flush=True)
-            if collection.process.poll() is not None:
-                last, _ = collection.process.communicate()
-                if collection.process.returncode == 0:
-                    break
-                collection.begin()
+            if left:
+                victim = str(rng.choice(list(VICTIMS), p=list(VICTIMS.values())))
+                collection.await_moment(rng, victim)
+                if collection.kill(rng, victim):
+                    kills[victim], left = kills[victim] + 1, left - 1
+                    print(f"store {stores}: kill {kills.total()}, {victim}, {collection.done()} done", flush=True)
+            if left and collection.process.poll() is None:
+                continue
+            last, _ = collection.process.communicate()
+            if collection.process.returncode == 0:
+                break
+            collection.begin()
         assert content(collection.path) == whole
         assert RolloutStore.open(collection.path).status().tolist() == [DONE] * EPISODES
         assert json.loads(last)["n"] == EPISODES
