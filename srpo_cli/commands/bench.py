@@ -23,7 +23,10 @@ def command(
     libero_tasks: Annotated[int, typer.Option(help="On how many of the tasks LIBERO steps, or draws, too.")] = 2,
     episode_tasks: Annotated[int, typer.Option(help="sim: on how many of the tasks whole episodes are run.")] = 1,
     workers: Annotated[
-        int | None, typer.Option(help="sim: the most processes; default: one a CPU core.", show_default=False)
+        int | None,
+        typer.Option(
+            help="sim: the most processes (LIBERO's take 2 GB each); default: one a core.", show_default=False
+        ),
     ] = None,
     steps: Annotated[int, typer.Option(help="sim: control steps a task.")] = 100,
     episodes: Annotated[

@@ -30,7 +30,7 @@ WHOLE, COMPOSED = "whole episodes", "reset + settling + horizon x mean step"
 
 
 @dataclass(frozen=True)
-class Plan:
+class Schedule:
     """What is run."""
 
     tasks: Sequence[Task]
@@ -49,7 +49,7 @@ class Plan:
         return len(self.tasks) * (1 + len(self.workers) * (1 + len(self.looks)))
 
 
-def bench_episodes(plan: Plan, progress: Callable[[str], None]) -> list[dict[str, Any]]:
+def bench_episodes(plan: Schedule, progress: Callable[[str], None]) -> list[dict[str, Any]]:
     """Seconds an episode: with W workers the wall time for E episodes, divided by E.
 
     Returns:
@@ -77,7 +77,7 @@ def _make(loops: Sequence[Child], task: Task, horizon: int) -> float:
     return float(np.mean([loop.end() for loop in loops]))
 
 
-def _libero(loops: Sequence[Child], plan: Plan) -> dict[str, Any]:
+def _libero(loops: Sequence[Child], plan: Schedule) -> dict[str, Any]:
     """One episode in each process at once.
 
     Returns:
@@ -100,7 +100,7 @@ def _episode(one: dict[str, Any], horizon: int) -> float:
     return float(one["reset_s"] + one["settle_s"] + (steps.sum() if one["whole"] else horizon * steps.mean()))
 
 
-def _ours(task: Task, workers: int, look: str, plan: Plan) -> dict[str, Any]:
+def _ours(task: Task, workers: int, look: str, plan: Schedule) -> dict[str, Any]:
     """A run of the pool: episodes, seconds from asking for the store to its last episode, start_s of the pool."""
     with TemporaryDirectory(prefix="srpo-bench-") as folder, Pool(workers, SLOTS) as pool:
         start = timed(_fill, Path(folder) / "warm.zarr", task, workers * SLOTS, STARTUP, look, pool)

@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from stages.bench.episodes import Plan, bench_episodes
+from stages.bench.episodes import Schedule, bench_episodes
 from stages.bench.measure import spread
 from stages.bench.memory import bench_memory
 from stages.bench.meter import Meter
@@ -23,6 +23,16 @@ STARTS = 3
 LOADED = {"full": 3, "lite": 10}
 """Tasks that the worker holds whose memory is measured."""
 
+LEGEND = {
+    "step_ms": "milliseconds a control step of 50 ms, nothing drawn; median over tasks",
+    "episode_s": "seconds an episode: the wall time of many, run by all workers side by side, divided by their number",
+    "ratio_bare": "srpo's step_ms over bare physics', median over tasks",
+    "ratio_step": "LIBERO's step_ms over srpo's, median over the tasks that LIBERO stepped",
+    "ratio_episode": "LIBERO's episode_s over srpo's: how many times as many episodes srpo runs with as many workers",
+    "interval": "95 %, from order statistics of n samples; null below six",
+    "how": "whether LIBERO's episodes were run whole, or their time composed of what was measured of them",
+}
+
 
 def bench_sim(settings: SimSettings, collect: Sequence[str], tick: Tick | None = None) -> dict[str, Any]:
     """Measure everything.
@@ -33,17 +43,16 @@ def bench_sim(settings: SimSettings, collect: Sequence[str], tick: Tick | None =
         tick: told how far it is, in planned seconds.
 
     Returns:
-        JSON-able: suite, look, cameras, workers, horizon; libero, srpo, bare: `step_ms` (a control step without
-        frames), libero and srpo also `episode_s` (seconds an episode, with `workers` processes, in `look`);
-        ratio_bare (srpo / bare, step), ratio_step (libero / srpo, step), ratio_episode (libero / srpo, episode);
-        step, episodes, memory, start, parallel: what the functions of those names return.
+        JSON-able: suite, look, cameras, workers, horizon; libero, srpo, bare: `step_ms`, the first two also `episode_s`
+        (with `workers` processes, in `look`); ratio_bare, ratio_step, ratio_episode; legend, what these mean; step,
+        episodes, memory, start, parallel: what the functions of those names return.
 
     Raises:
         UserError: what LIBERO, drawing or a fresh `srpo collect` needs is missing.
     """
     tasks = select_tasks(settings.suite, settings.tasks)
     some = spread(tasks, settings.libero_tasks)
-    plan = Plan(
+    plan = Schedule(
         tasks=spread(tasks, settings.episode_tasks),
         workers=settings.counts(),
         looks=settings.looks,
@@ -69,7 +78,7 @@ def bench_sim(settings: SimSettings, collect: Sequence[str], tick: Tick | None =
     return _headline(settings, plan, steps, episodes[-1]) | found
 
 
-def _headline(settings: SimSettings, plan: Plan, steps: dict[str, Any], episodes: dict[str, Any]) -> dict[str, Any]:
+def _headline(settings: SimSettings, plan: Schedule, steps: dict[str, Any], episodes: dict[str, Any]) -> dict[str, Any]:
     """The figures that sum it up: with all workers, in the first look."""
     look = settings.looks[0]
     ours = episodes[look]
@@ -86,10 +95,11 @@ def _headline(settings: SimSettings, plan: Plan, steps: dict[str, Any], episodes
         "ratio_episode": ours["ratio"],
         "ratio_bare": steps["ratio_bare"]["median"],
         "ratio_step": steps["ratio_libero"]["median"],
+        "legend": LEGEND,
     }
 
 
-def _round_seconds(plan: Plan) -> float:
+def _round_seconds(plan: Schedule) -> float:
     """What a round of `bench_episodes` takes on two slow cores, on average."""
     steps = plan.episodes * plan.horizon
     libero = 6 + min(plan.seconds, 0.25 * plan.horizon)

@@ -7,7 +7,7 @@ import pytest
 
 from data.store import DONE, RolloutStore
 from stages.bench import episodes
-from stages.bench.episodes import COMPOSED, WHOLE, Plan, bench_episodes
+from stages.bench.episodes import COMPOSED, WHOLE, Schedule, bench_episodes
 from stages.bench.libero import LiberoLoop
 from stages.bench.stub import CHUNK, LOOKS, Stub, request, stub_actions
 from stages.sim.filling import fill
@@ -50,7 +50,7 @@ class Loop:
 
 
 def test_whole_and_composed_seconds() -> None:
-    plan = Plan(TASKS[:1], [2], ["lite"], 3, 10, 5.0)
+    plan = Schedule(TASKS[:1], [2], ["lite"], 3, 10, 5.0)
     whole = episodes._libero([Loop(10), Loop(10)], plan)
     assert whole["how"] == WHOLE
     assert whole["episode_s"] == pytest.approx((3 + 2 + 1.5 + 9 * 0.5) / 2)
@@ -64,7 +64,7 @@ def test_each_number_of_workers_and_look(monkeypatch: pytest.MonkeyPatch) -> Non
     loops = [Loop(4), Loop(4)]
     monkeypatch.setattr(episodes, "children", lambda kind, count: Given(loops[:count]))
     monkeypatch.setattr(episodes, "_ours", lambda task, workers, look, plan: {"episode_s": 0.25 / workers})
-    plan, told = Plan(TASKS, [1, 2], ["full", "lite"], 3, 10, 5.0), []
+    plan, told = Schedule(TASKS, [1, 2], ["full", "lite"], 3, 10, 5.0), []
     one, two = bench_episodes(plan, told.append)
     assert len(told) == plan.rounds
     assert (one["workers"], two["workers"]) == (1, 2)
@@ -90,7 +90,7 @@ class Given:
 
 
 def test_ours_are_timed_whole() -> None:
-    found = episodes._ours(TASKS[0], 1, "lite", Plan(TASKS[:1], [1], ["lite"], 2, 9, 5.0))
+    found = episodes._ours(TASKS[0], 1, "lite", Schedule(TASKS[:1], [1], ["lite"], 2, 9, 5.0))
     assert found["episodes"] == 2
     assert found["episode_s"] == pytest.approx(found["seconds"] / 2)
     assert 0 < found["seconds"] < found["start_s"]
