@@ -56,7 +56,9 @@ class WorkerHandle:
         """episodes whose next message is due, in the order in which the worker takes them"""
         self.silent = 0.0
         """seconds since it last spoke while it owed something"""
-        self.ready = self.hung = False
+        self.loading = True
+        """it imports what it needs, or makes a simulator"""
+        self.hung = False
         self._inbox = inbox
         self._output = tempfile.TemporaryFile()  # noqa: SIM115  (closed by `bury`)
         self._connection, theirs = Pipe(duplex=True)

@@ -17,6 +17,10 @@ class IdleSimulators:
     def __init__(self) -> None:
         self._idle: OrderedDict[Key, list[Engine]] = OrderedDict()
 
+    def has(self, key: Key) -> bool:
+        """Whether one is idle."""
+        return bool(self._idle.get(key))
+
     def take(self, key: Key) -> Engine:
         """One that is idle, or a new one."""
         idle = self._idle.get(key)

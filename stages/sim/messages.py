@@ -48,6 +48,11 @@ class Ready:
 
 
 @dataclass(frozen=True)
+class Loading:
+    """The worker makes a simulator for an episode: building or loading a task's model may take long."""
+
+
+@dataclass(frozen=True)
 class Finished:
     """An episode is in the store, its status written."""
 

@@ -19,13 +19,13 @@ from typing import Any
 from data.errors import UserError
 from data.query import Decide, Query
 from stages.sim.handle import Gone, WorkerHandle
-from stages.sim.messages import Failed, Finished, Job, Ready, Reply, Start
+from stages.sim.messages import Failed, Finished, Job, Loading, Reply, Start
 
 STRIKES = 3
 TURN = 0.5
 """Seconds that the pool waits for a message at most before it looks at the watchdog."""
-STARTING = 180.0
-"""Seconds that a worker may take to import what it needs."""
+LOADING = 180.0
+"""Seconds that a worker may take to import what it needs, or to build or load a task's model."""
 
 
 class WorkerLostError(RuntimeError):
@@ -84,7 +84,8 @@ class Pool:
         workers: how many processes, at least 1.
         slots: episodes under way in each.
         watchdog: seconds that a worker may owe something without a word, before it counts as hung. They are counted in
-            turns of the pool, so a suspended machine or a slow policy does not add to them.
+            turns of the pool, so a suspended machine or a slow policy does not add to them. While it imports or loads a
+            task's model it may take `LOADING`.
     """
 
     def __init__(self, workers: int, slots: int = 3, watchdog: float = 60.0) -> None:
@@ -179,7 +180,7 @@ class Pool:
         return list(asked.values())
 
     def _take(self, run: "_Run", asked: dict[int, tuple[WorkerHandle, Query]], worker: WorkerHandle, said: Any) -> None:
-        worker.silent = 0.0
+        worker.silent, worker.loading = 0.0, isinstance(said, Loading)
         if isinstance(said, Query):
             del worker.owed[said.episode]
             asked[said.episode] = (worker, said)
@@ -192,8 +193,6 @@ class Pool:
                 raise error
             del worker.owed[said.episode]
             run.strike(worker.episodes.pop(said.episode), "exception", error)
-        elif isinstance(said, Ready):
-            worker.ready = True
         elif isinstance(said, Gone):
             for episode in worker.episodes:
                 asked.pop(episode, None)
@@ -218,7 +217,8 @@ class Pool:
         turn = run.turn()
         for worker in self._workers:
             worker.silent = worker.silent + turn if worker.owed else 0.0
-            if worker.silent > (self._watchdog if worker.ready else STARTING) and not worker.hung:
+            allowed = max(LOADING, self._watchdog) if worker.loading else self._watchdog
+            if worker.silent > allowed and not worker.hung:
                 worker.end_hung()
 
 

@@ -3,7 +3,7 @@
 It answers to one connection. Whichever of its episodes has its next actions goes on, in the order in which the actions
 came; none waits for another. It knows no policy: actions come from the other side (`stages.sim.pool`).
 
-    in:  Job, Start, Reply                      out: Ready, Query, Finished, Failed
+    in:  Job, Start, Reply                      out: Ready, Loading, Query, Finished, Failed
 Started by a program of a few lines (`handle.PROGRAM`), so that no `__main__` is imported twice.
 """
 
@@ -22,7 +22,7 @@ import numpy as np
 from data.query import Query
 from data.store import Episode, RolloutStore
 from stages.sim.idle import IdleSimulators, Key
-from stages.sim.messages import Failed, Finished, Job, Ready, Reply, Start
+from stages.sim.messages import Failed, Finished, Job, Loading, Ready, Reply, Start
 from stages.sim.simulator import Engine
 
 
@@ -84,7 +84,7 @@ class Worker:
         except (EOFError, OSError) as error:
             raise ParentGone from error
 
-    def _send(self, message: Ready | Query | Finished | Failed) -> None:
+    def _send(self, message: Ready | Loading | Query | Finished | Failed) -> None:
         try:
             self._connection.send(message)
         except OSError as error:
@@ -111,7 +111,10 @@ class Worker:
             self._send(Failed(message.episode, _pickled(error), traceback.format_exc()))
 
     def _begin(self, start: Start) -> Running:
-        simulator = self._idle.take(self._key(start.task))
+        key = self._key(start.task)
+        if not self._idle.has(key):
+            self._send(Loading())
+        simulator = self._idle.take(key)
         simulator.reset(start.init)
         running = Running(start, simulator, [simulator.state()])
         self._running[start.episode] = running

@@ -82,6 +82,7 @@ def test_killed_worker_is_replaced(pool: Pool, whole: Path, tmp_path: Path) -> N
 def test_stopped_worker_is_replaced(whole: Path, tmp_path: Path) -> None:
     stopped: list[int] = []
     with Pool(2, slots=2, watchdog=5.0) as pool:
+        collect(tmp_path / "before.zarr", pool)  # has loaded what it needs, which may take longer
 
         def stop_once(queries: Sequence[Query]) -> list[Answer]:
             if not stopped and any(query.number == 1 for query in queries):
@@ -119,6 +120,17 @@ def test_hung_simulator_is_ended_by_the_watchdog(kind: str, whole: Path, tmp_pat
     assert not report.retries["crash"] and not report.retries["exception"]
     assert WATCHDOG - 1 < ends.seconds < WATCHDOG + 2
     assert_same(tmp_path / "a.zarr", whole)
+
+
+def test_loading_may_take_longer_than_the_watchdog_allows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    slow = "import time, stages.sim.idle as idle; make = idle.make_simulator\n"
+    slow += "idle.make_simulator = lambda *key: (time.sleep(3), make(*key))[1]\n"
+    begin = "from stages.sim.worker"
+    monkeypatch.setattr(handle, "PROGRAM", handle.PROGRAM.replace(begin, slow + begin))
+    with Pool(1, watchdog=2.0) as pool:
+        report = pool.run(new_job(tmp_path / "a.zarr"), STARTS[:1], decide)
+    assert report.episodes == 1
+    assert not report.retries
 
 
 @pytest.mark.slow
