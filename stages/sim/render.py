@@ -7,6 +7,7 @@ import mujoco
 import numpy as np
 
 from data.errors import UserError, unknown
+from stages.sim.culling import Culling, applies
 from stages.sim.gl import gl_context
 from stages.sim.lite import MARK_GROUP
 
@@ -35,6 +36,7 @@ class Renderer:
         self._model = model
         self._size, self._lite = 0, look == "lite"
         self._context: mujoco.MjrContext | None = None
+        self._culling: Culling | None = None
         self._scene = mujoco.MjvScene(model, maxgeom=model.ngeom + model.nsite)
         self._camera = mujoco.MjvCamera()
         self._camera.type = mujoco.mjtCamera.mjCAMERA_FIXED
@@ -46,7 +48,6 @@ class Renderer:
             model.vis.quality.shadowsize = 0  # no shadow is drawn: 64 MB of shadow map a task saved
         else:
             self._options.geomgroup[0] = 0
-        self._pixels: dict[int, np.ndarray] = {}
 
     def render(self, data: mujoco.MjData, camera: str, size: int) -> np.ndarray:
         """A square image, upright for a person.
@@ -71,6 +72,8 @@ class Renderer:
         view = mujoco.MjrRect(0, 0, size, size)
         # Another model's renderer may have drawn last, and mjr_render would go on in its framebuffer.
         mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self._context)
+        if self._culling:
+            self._culling.show(data, self._camera.fixedcamid, size)
         mujoco.mjr_render(view, self._scene, self._context)
         pixels = np.empty((size, size, 3), np.uint8)
         mujoco.mjr_readPixels(pixels, None, view, self._context)
@@ -80,6 +83,8 @@ class Renderer:
         """Free what it holds in OpenGL; it is of no use afterwards."""
         if self._context is not None:
             self._gl.make_current()
+            if self._culling:
+                self._culling.free()
             self._context.free()
             self._context = None
 
@@ -87,8 +92,12 @@ class Renderer:
         """An offscreen buffer of at least this size; made anew only when a larger image is asked for."""
         if self._context is not None and size <= self._size:
             return
+        if self._culling:
+            self._culling.free()
         if self._context is not None:
             self._context.free()
         self._size = size if self._lite else max(size, 256)
         self._model.vis.global_.offwidth = self._model.vis.global_.offheight = self._size
         self._context = mujoco.MjrContext(self._model, mujoco.mjtFontScale.mjFONTSCALE_150)
+        if not self._lite and applies(self._model, FULL_GROUPS):
+            self._culling = Culling(self._model, self._context, FULL_GROUPS)
