@@ -153,12 +153,13 @@ class _Scene:
         self._nq = int(self._model.nq)
 
     def turn(self, spec: Spec, random: np.random.Generator) -> None:
-        """Joints of a goal to either side of their threshold, at rest or moving."""
+        """Joints of a goal to either side of their threshold, close or less close to it, at rest or moving."""
         for name in spec["joints"]:
             joint = self._model.joint(name).id
             low, high = self._range(joint)
-            near = spec["threshold"] + NEAR * (high - low) * random.uniform(-1, 1)
-            speed = PUSH * (high - low) * random.normal() * (random.random() < 0.7)
+            away = NEAR * random.uniform(0, 1) ** 4 * random.choice([-1, 1])
+            near = spec["threshold"] + away * (high - low)
+            speed = KICK * (high - low) * random.normal() * (random.random() < 0.7)
             self._set(joint, float(np.clip(near, low, high)), speed)
 
     def open(self, site: str, named: set[str], random: np.random.Generator) -> None:
