@@ -4,6 +4,10 @@ Every worker has a few episodes under way. Their queries are gathered as they co
 caller's `decide`; no episode waits for another and a finished one costs nothing. The pool lives across runs: the
 processes, their compiled task models and simulators are kept.
 
+Processes, though threads step as fast (a control step lets go of the interpreter; `srpo bench sim` measures both): a
+process can be ended where it hangs and takes no other with it when it crashes, its rendering and writing do not share
+an interpreter with the policy, and it draws on a GPU of its own. Inside one, episodes take turns in a single thread.
+
 A worker that dies, or owes something and stays silent, is replaced, and its episodes begin again with the same seed.
 The episode that it was working on counts the strike; the third one ends the run with the real cause.
 """
