@@ -79,6 +79,7 @@ def test_killed_worker_is_replaced(pool: Pool, whole: Path, tmp_path: Path) -> N
     assert_same(tmp_path / "a.zarr", whole)
 
 
+@pytest.mark.slow
 def test_stopped_worker_is_replaced(whole: Path, tmp_path: Path) -> None:
     stopped: list[int] = []
     with Pool(2, slots=2, watchdog=5.0) as pool:
@@ -98,7 +99,10 @@ def test_stopped_worker_is_replaced(whole: Path, tmp_path: Path) -> None:
     assert_same(tmp_path / "a.zarr", whole)
 
 
-@pytest.mark.parametrize(("kind", "cause"), [("raise", "exception"), ("segfault", "crash"), ("exit", "crash")])
+BROKEN = [("raise", "exception"), ("segfault", "crash"), pytest.param("exit", "crash", marks=pytest.mark.slow)]
+
+
+@pytest.mark.parametrize(("kind", "cause"), BROKEN)
 def test_broken_simulator_costs_one_retry(kind: str, cause: str, whole: Path, tmp_path: Path, breaks: Breaks) -> None:
     breaks(kind)
     with Pool(2, slots=2) as pool:
@@ -122,6 +126,7 @@ def test_hung_simulator_is_ended_by_the_watchdog(kind: str, whole: Path, tmp_pat
     assert_same(tmp_path / "a.zarr", whole)
 
 
+@pytest.mark.slow
 def test_loading_may_take_longer_than_the_watchdog_allows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     slow = "import time, stages.sim.idle as idle; make = idle.make_simulator\n"
     slow += "idle.make_simulator = lambda *key: (time.sleep(3), make(*key))[1]\n"
