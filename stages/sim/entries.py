@@ -27,7 +27,7 @@ from data.lineage import digest
 from stages.sim.provider import assets_root, check_versions
 from stages.sim.tasks import FIXTURE_SEED, SUITES, Task, suite_tasks
 
-MAKERS = ("build.py", "entries.py", "goals.py", "lite.py", "palette.py")
+MAKERS = ("build.py", "goals.py", "lite.py", "palette.py")
 """The modules beside this one that decide what is in an entry."""
 ATTEMPTS = 3
 
@@ -79,11 +79,12 @@ def survey() -> tuple[list[Path], list[Path]]:
     """The entries in the cache folder: those that the next command would use, and those that are out of date."""
     folders = [path for path in cache_dir("models").iterdir() if path.is_dir()]
     present = {entry_name(task) for suite in SUITES for task in suite_tasks(suite)}
-    current = [path for path in folders if path.name in present and _unchanged(path)]
+    current = [path for path in folders if path.name in present and is_current(path)]
     return current, [path for path in folders if path not in current]
 
 
-def _unchanged(folder: Path) -> bool:
+def is_current(folder: Path) -> bool:
+    """Whether a folder holds an entry made from the assets as they are (damage is found when it is loaded)."""
     record = _record(folder)
     return record is not None and record["sources"] == _stamps(record["sources"])
 

@@ -23,7 +23,12 @@ from typing import Any
 from data.errors import UserError
 from data.query import Decide, Query
 from stages.sim.handle import Gone, WorkerHandle
+<<<<<<< HEAD
 from stages.sim.messages import Failed, Finished, Job, Loading, Reply, Start
+=======
+from stages.sim.messages import Failed, Finished, Job, Ready, Reply, Start
+from stages.sim.prepare import prepare
+>>>>>>> f4ff0f6 (wip)
 
 STRIKES = 3
 TURN = 0.5
@@ -147,8 +152,10 @@ class Pool:
                 and the callbacks raise. Every worker is ended before an exception leaves, so nothing writes any more.
         """
         self.start()
-        run = _Run(job, episodes, decide, on_done, on_error)
         try:
+            if job.engine == "fast":
+                prepare([job.tasks[index] for index in dict.fromkeys(start.task for start in episodes)], self._size)
+            run = _Run(job, episodes, decide, on_done, on_error)
             for worker in self._workers:
                 worker.send(job)
             while run.left:
