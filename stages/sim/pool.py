@@ -23,12 +23,8 @@ from typing import Any
 from data.errors import UserError
 from data.query import Decide, Query
 from stages.sim.handle import Gone, WorkerHandle
-<<<<<<< HEAD
 from stages.sim.messages import Failed, Finished, Job, Loading, Reply, Start
-=======
-from stages.sim.messages import Failed, Finished, Job, Ready, Reply, Start
 from stages.sim.prepare import prepare
->>>>>>> f4ff0f6 (wip)
 
 STRIKES = 3
 TURN = 0.5
