@@ -13,8 +13,8 @@ from stages.sim.goals import Spec
 from stages.sim.replay import smooth_actions
 from stages.sim.simulator import SimulationDivergedError, Simulator
 
-STEPS, TRIES, KICKS = 30, 400, 30
-"""Control steps a scenario; proposals until one enters the goal; tries to undo it."""
+STEPS, PROPOSALS, TRIES, KICKS = 30, 6000, 300, 30
+"""Control steps a scenario; proposals until one enters the goal, and how many of them are stepped; tries to undo it."""
 CALM, BURST, DEPTH = 4.0, 5, 0.005
 """Speeds (m/s, rad/s) beyond CALM in the first BURST steps, or contacts deeper than DEPTH (m): things were put into one
 another, a start to drop."""
@@ -22,6 +22,8 @@ REACH, DROP, ON_TOP = 1.15, 0.12, 0.02
 """How far out of a region (half sizes), how high over it (m), how far off a body's axis (m) things are put."""
 PUSH, NEAR, KICK = 0.25, 0.15, 1.0
 """Speeds given (m/s, and ranges/s for joints), gently and hard; how near to a threshold a joint is put (ranges)."""
+QUARTER_TURNS = np.sqrt(0.5) * np.array([[1.0, 1, 0, 0], [1, 0, 1, 0], [1, 0, 0, 1]])
+"""Quaternions (3, 4) about x, y and z: some things fit only upright."""
 PLACED = ("in_site", "on_site", "on_object")
 
 
@@ -54,8 +56,8 @@ def find_scenarios(simulator: Simulator, init: int, seed: int, kinds: tuple[str,
         kinds: of `enters`, `leaves`, `misses`.
     """
     search = _Search(simulator, init, seed)
-    for _ in range(TRIES):
-        if {"enters", "misses"} & set(kinds) <= set(search.found):
+    for _ in range(PROPOSALS):
+        if {"enters", "misses"} & set(kinds) <= set(search.found) or search.stepped >= TRIES:
             break
         search.attempt(propose(simulator, search.settled, search.random))
     for _ in range(KICKS):
@@ -73,6 +75,7 @@ class _Search:
         self._actions = smooth_actions(seed, STEPS)
         self.random = np.random.default_rng(seed)
         self.found: dict[str, Scenario] = {}
+        self.stepped = 0
         self.reached: np.ndarray | None = None
         simulator.reset(init)
         self.settled = simulator.state()
@@ -98,6 +101,7 @@ class _Search:
         mujoco.mj_fwdPosition(simulator.model.physics, simulator.data)
         if simulator.data.ncon and simulator.data.contact.dist.min() < -DEPTH:
             return np.zeros(0, bool)
+        self.stepped += 1
         flags = []
         try:
             for i, action in enumerate(self._actions):
@@ -189,6 +193,9 @@ class _Scene:
             offset = self._data.site_xmat[site].reshape(3, 3) @ offset
         address = 1 + int(self._model.jnt_qposadr[self._free_joint(body)])
         self.row[address : address + 3] = base + offset
+        if random.random() < 0.5:
+            quat = self.row[address + 3 : address + 7]
+            mujoco.mju_mulQuat(quat, QUARTER_TURNS[random.integers(3)], quat.copy())
         self.throw(body, PUSH * random.normal(size=3) * (random.random() < 0.6))
 
     def throw(self, body: str, velocity: np.ndarray) -> None:
