@@ -12,7 +12,7 @@ MARKS = ("1", "10", "50", "130")
 CHECK_LEGEND = """\
 torque: largest difference on equal states, Nm
 1 to 130: largest difference of a joint position (m, rad) over so many control steps; arm: of the arm's over 130
-growth: by what factor a nudge of 1e-10 grows in srpo alone over 130 steps; contact amplifies rounding as much
+nudged: how far srpo gets from itself over 130 steps if positions are nudged by 1e-15 to 1e-10: contact amplifies that
 flags: control steps on which the success flag is equal, and how often it flips among them"""
 
 
@@ -37,7 +37,7 @@ def show_render(result: Mapping[str, Any]) -> None:
 def show_check(result: Mapping[str, Any]) -> None:
     """The result of `stages.bench.agreement.check_suite`, as the key `check`."""
     found = result["check"]
-    columns = ["task", "torque", *MARKS, "arm", "growth", "flags"]
+    columns = ["task", "torque", *MARKS, "arm", "nudged", "flags"]
     title = f"{result['suite']}: srpo against LIBERO, the same actions from the same initial states"
     out.print(table(title, columns, [_agreement(row) for row in found["tasks"]]))
     out.print(CHECK_LEGEND)
@@ -114,7 +114,7 @@ def _workers(result: Mapping[str, Any]) -> Table:
 def _agreement(row: Mapping[str, Any]) -> list[Any]:
     states = [row["state"][n]["all"] for n in MARKS]
     sizes = [
-        _power(value) for value in (row["torque"], *states, row["state"][MARKS[-1]]["arm"], row["growth"][MARKS[-1]])
+        _power(value) for value in (row["torque"], *states, row["state"][MARKS[-1]]["arm"], row["nudged"][MARKS[-1]])
     ]
     steps, flips = row["success_steps"], row["success_flips"]
     return [row["task"], *sizes, f"{steps - row['success_disagreements']}/{steps} {flips}x"]

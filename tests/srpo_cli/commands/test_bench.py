@@ -100,7 +100,7 @@ def test_check(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[st
         "instruction": "open it",
         "torque": 1.2e-13,
         "state": {n: {"arm": 2e-9, "all": 3e-7} for n in ("1", "10", "50", "130")},
-        "growth": {"50": 30.0, "130": 4e5},
+        "nudged": {"50": 3e-9, "130": 4e-5},
         "success_steps": 400,
         "success_disagreements": 1,
         "success_flips": 3,
@@ -122,7 +122,7 @@ def test_check(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[st
     for part in (
         "1e-13",
         "3e-7",
-        "4e5",
+        "4e-5",
         "399/400 3x",
         "0.9 mm, 0.019 rad",
         "95.0 % (95 %: 76.4-99.1 %)",
