@@ -47,7 +47,7 @@ MOMENTS = [
 def test_interrupted_collect_ends_130_and_goes_on(folder: Path, moment: str, whom: str) -> None:
     """A terminal's Ctrl-C reaches the whole group, `kill -INT` the parent alone."""
     store = folder / f"{moment}-{whom}.zarr"
-    words = ["collect", store.name, "--policy", "policy", "--tasks", "2", "--samples", "6"]
+    words = ["collect", store.name, "--policy", "policy", "--tasks", "2", "--samples", "24"]
     call = [sys.executable, "-m", "srpo_cli", *words, "--horizon", "48", "--workers", "1"]
     process = subprocess.Popen(call, cwd=folder, start_new_session=True, stderr=subprocess.PIPE, text=True)
     until(process, store, moment)
