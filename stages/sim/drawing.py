@@ -12,7 +12,7 @@ from stages.sim.render import Renderer
 from stages.sim.shared import Shared
 
 KEPT = {"lite": 12, "full": 2}
-"""Drawings kept in a process beside those in use; one takes some 3 MB in `lite`, 0.6 GB with its textures in `full`."""
+"""Drawings kept in a process beside those in use; one takes some 3 MB in `lite`, 0.8 GB in `full`."""
 
 
 class Drawing:

@@ -10,6 +10,7 @@ from stages.sim import lite
 from stages.sim.controller import initial_state
 from stages.sim.entries import load_entry
 from stages.sim.goals import Goal
+from stages.sim.memory import compile_lean
 from stages.sim.settled import SettledStates
 from stages.sim.shared import Shared
 from stages.sim.tasks import Task
@@ -56,7 +57,7 @@ class TaskModel:
             UserError: an asset is missing or damaged.
         """
         try:
-            model = mujoco.MjModel.from_xml_string(self._xml)
+            model = compile_lean(self._xml)
         except ValueError as error:
             line = " ".join(str(error).split())
             raise UserError(f"{self.task.name}: cannot load the full look ({line}); check LIBERO_ASSETS") from error
