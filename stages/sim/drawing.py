@@ -6,6 +6,7 @@ from weakref import finalize
 import mujoco
 import numpy as np
 
+from stages.sim.memory import give_back
 from stages.sim.model import TaskModel
 from stages.sim.palette import BURNER_OFF, BURNER_ON
 from stages.sim.render import Renderer
@@ -23,8 +24,7 @@ class Drawing:
         self._model = task.physics if self._lite else task.compile_full()
         self._posed = None if self._lite else mujoco.MjData(self._model)
         self._renderer = Renderer(self._model, look)
-        # Not left to MuJoCo, which would free by number in whatever OpenGL context is current then.
-        finalize(self, self._renderer.close).atexit = False
+        finalize(self, _free, self._renderer, self._lite).atexit = False
         self._burners = [
             (int(task.physics.joint(burner["joint"]).qposadr[0]), burner["threshold"], self._sites(burner["sites"]))
             for burner in task.numbers["burners"]
@@ -59,6 +59,13 @@ class Drawing:
         posed.qpos[:], posed.qvel[:], posed.time = data.qpos, data.qvel, data.time
         kinematics(self._model, posed)
         return posed
+
+
+def _free(renderer: Renderer, lite: bool) -> None:
+    """Not left to MuJoCo, which would free by number in whatever OpenGL context is current then."""
+    renderer.close()
+    if not lite:
+        give_back()
 
 
 def kinematics(model: mujoco.MjModel, data: mujoco.MjData) -> None:

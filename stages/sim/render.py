@@ -10,7 +10,6 @@ from data.errors import UserError, unknown
 from stages.sim.culling import Culling, applies
 from stages.sim.gl import gl_context
 from stages.sim.lite import MARK_GROUP
-from stages.sim.memory import give_back
 
 CAMERAS = ("agentview", "robot0_eye_in_hand")
 LOOKS = ("lite", "full")
@@ -102,5 +101,3 @@ class Renderer:
         self._context = mujoco.MjrContext(self._model, mujoco.mjtFontScale.mjFONTSCALE_150)
         if not self._lite and applies(self._model, FULL_GROUPS):
             self._culling = Culling(self._model, self._context, FULL_GROUPS)
-        if not self._lite:
-            give_back()  # textures on their way to OpenGL
