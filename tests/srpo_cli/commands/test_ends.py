@@ -34,6 +34,11 @@ def until(process: "subprocess.Popen[str]", store: Path, moment: str) -> None:
         time.sleep(0.01)
 
 
+def heed_interrupts() -> None:
+    """A shell's background jobs ignore SIGINT, and so would a command started by tests that are one."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 MOMENTS = [
     ("episode", "group"),
     pytest.param("episode", "parent", marks=pytest.mark.slow),
@@ -47,9 +52,11 @@ MOMENTS = [
 def test_interrupted_collect_ends_130_and_goes_on(folder: Path, moment: str, whom: str) -> None:
     """A terminal's Ctrl-C reaches the whole group, `kill -INT` the parent alone."""
     store = folder / f"{moment}-{whom}.zarr"
-    words = ["collect", store.name, "--policy", "policy", "--tasks", "2", "--samples", "24"]
+    words = ["collect", store.name, "--policy", "policy", "--tasks", "2", "--samples", "12"]
     call = [sys.executable, "-m", "srpo_cli", *words, "--horizon", "48", "--workers", "1"]
-    process = subprocess.Popen(call, cwd=folder, start_new_session=True, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        call, cwd=folder, start_new_session=True, stderr=subprocess.PIPE, text=True, preexec_fn=heed_interrupts
+    )
     until(process, store, moment)
     workers = children(process.pid)
     os.killpg(process.pid, signal.SIGINT) if whom == "group" else process.send_signal(signal.SIGINT)
