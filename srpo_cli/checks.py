@@ -122,7 +122,7 @@ def disk() -> Check:
 
 def cache() -> Check:
     """Compiled task models, settled states and jit code; `srpo doctor --clear-cache` removes them."""
-    from stages.sim.entries import survey
+    from stages.sim.models.entries import survey
 
     folder = cache_dir()
     current, old = survey()

@@ -22,10 +22,10 @@ from data.shards import WHOLE, Shard
 from data.store import DONE, Plan, RolloutStore
 from stages.policies.acting import Actor, episode_seeds, one_thread
 from stages.policies.base import identity, load_policy
-from stages.sim.filling import Tick, fill, rollout_request
-from stages.sim.pool import Pool
 from stages.sim.settings import RolloutSettings, make_pool
 from stages.sim.tasks import Task, draw_inits, select_inits, select_tasks
+from stages.sim.workers.filling import Tick, fill, rollout_request
+from stages.sim.workers.pool import Pool
 
 
 @dataclass(frozen=True)

@@ -22,11 +22,11 @@ from data.lineage import digest
 from data.rates import store_rates
 from data.store import DONE, Episode, Layout, Plan, RolloutStore
 from stages.sim.expert import ScriptedExpert, check_task, expert_digest
-from stages.sim.filling import Request, open_store
-from stages.sim.model import task_model
-from stages.sim.render import LOOKS
+from stages.sim.looks.render import LOOKS
+from stages.sim.models.model import task_model
 from stages.sim.simulator import Simulator
 from stages.sim.tasks import Task, draw_inits, initial_state, select_inits, select_tasks
+from stages.sim.workers.filling import Request, open_store
 
 ATTEMPTS = 5
 """Times that a demonstration is begun, each with other noise, before it stands as a failure."""

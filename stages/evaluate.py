@@ -21,10 +21,10 @@ from stages.policies.acting import Actor, episode_seeds, one_thread
 from stages.policies.base import identity, load_policy
 from stages.policies.checkpoint import read_record
 from stages.policies.trained import repeats
-from stages.sim.filling import Tick, fill, rollout_request
-from stages.sim.pool import Pool
 from stages.sim.settings import RolloutSettings, make_pool
 from stages.sim.tasks import Task, select_inits, select_tasks
+from stages.sim.workers.filling import Tick, fill, rollout_request
+from stages.sim.workers.pool import Pool
 
 
 @dataclass(frozen=True)

@@ -26,8 +26,8 @@ from stages.learning.trainer import STATE_FILE
 from stages.recipe import Recipe
 from stages.reward import reward_store
 from stages.sft import train_sft
-from stages.sim.pool import Pool
 from stages.sim.settings import make_pool
+from stages.sim.workers.pool import Pool
 from stages.update import update_policy
 
 Watch = Callable[[str, str], AbstractContextManager[Callable[..., None]]]

@@ -38,7 +38,7 @@ def command(
     """
     import numpy as np
 
-    from stages.sim.render import check_request
+    from stages.sim.looks.render import check_request
     from stages.sim.replay import load_actions, replay
     from stages.sim.tasks import select_tasks
 

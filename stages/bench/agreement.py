@@ -16,8 +16,8 @@ from data.errors import UserError
 from data.rates import wilson
 from stages.bench.pair import Pair, Run
 from stages.bench.scenarios import Scenario, find_scenarios
-from stages.sim.controller import ARM
 from stages.sim.expert import ScriptedExpert, check_task
+from stages.sim.physics.controller import ARM
 from stages.sim.replay import smooth_actions
 from stages.sim.simulator import Simulator
 from stages.sim.tasks import N_INITS, Task, select_tasks

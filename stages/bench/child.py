@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from multiprocessing.connection import Connection, Pipe
 from typing import Any
 
-from stages.sim.handle import interrupts_held, worker_environment
+from stages.sim.workers.handle import interrupts_held, worker_environment
 
 PROGRAM = (
     "import sys; sys.path[:] = {path!r}; from data.orphans import end_with_parent; end_with_parent({parent})\n"

@@ -20,9 +20,9 @@ from stages.bench.child import Child, children
 from stages.bench.measure import timed
 from stages.bench.medians import median
 from stages.bench.stub import LOOKS, STARTUP, Stub, request, stub_actions
-from stages.sim.filling import fill
-from stages.sim.pool import Pool
 from stages.sim.tasks import Task
+from stages.sim.workers.filling import fill
+from stages.sim.workers.pool import Pool
 
 SLOTS = 3
 """Episodes under way in each of our workers, as `srpo collect` has it."""

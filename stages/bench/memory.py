@@ -7,9 +7,9 @@ from typing import Any
 
 from stages.bench.measure import resident
 from stages.bench.stub import STARTUP, Stub, request
-from stages.sim.filling import fill
-from stages.sim.pool import Pool
 from stages.sim.tasks import Task
+from stages.sim.workers.filling import fill
+from stages.sim.workers.pool import Pool
 
 
 def bench_memory(tasks: Sequence[Task], look: str, progress: Callable[[str], None]) -> list[dict[str, Any]]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from stages.sim.filling import Tick
+from stages.sim.workers.filling import Tick
 
 
 class Meter:

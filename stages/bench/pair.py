@@ -9,9 +9,9 @@ import mujoco
 import numpy as np
 
 from stages.bench.truth import Truth
-from stages.sim import controller
-from stages.sim.goals import Goal
-from stages.sim.simulator import NO_OP, Simulator
+from stages.sim.physics import controller
+from stages.sim.physics.goals import Goal
+from stages.sim.simulator import NO_OP, Simulator, arm_views
 from stages.sim.tasks import Task
 
 
@@ -73,11 +73,8 @@ class Pair:
         self._probe.set_state(self.libero.state())
         mujoco.mj_forward(model.physics, data)
         controls = np.zeros(model.physics.nu)
-        controller.substep(
-            state, model.reset, np.asarray(action, np.float64), True, model.site, model.root, data.qpos, data.qvel,
-            data.site_xpos, data.site_xmat, data.cdof, data.subtree_com, data.qM, data.qfrc_bias,
-            model.physics.actuator_ctrlrange, controls,
-        )  # fmt: skip
+        arm = arm_views(model, data)._replace(ctrl=controls)
+        controller.substep(state, model.reset, np.asarray(action, np.float64), True, arm)
         return float(np.abs(controls - self.libero.controls(action)).max())
 
     def proprio(self) -> float:

@@ -13,11 +13,11 @@ from stages.bench.measure import spread, timed
 from stages.bench.medians import median
 from stages.bench.settings import RenderSettings
 from stages.sim.engine_libero import LiberoEngine
-from stages.sim.filling import Tick
-from stages.sim.render import CAMERAS
+from stages.sim.looks.render import CAMERAS
 from stages.sim.replay import smooth_actions
 from stages.sim.simulator import Engine, Simulator
 from stages.sim.tasks import Task, select_tasks
+from stages.sim.workers.filling import Tick
 
 SIZES = {"lite": (64, 96, 128, 256), "full": (128, 256)}
 """Pixels a side; LIBERO draws those of full."""

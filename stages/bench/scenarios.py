@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import mujoco
 import numpy as np
 
-from stages.sim.goals import Spec
+from stages.sim.physics.goals import Spec
 from stages.sim.replay import smooth_actions
 from stages.sim.simulator import SimulationDivergedError, Simulator
 

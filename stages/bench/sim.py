@@ -16,8 +16,8 @@ from stages.bench.settings import SimSettings
 from stages.bench.start import bench_collect_start, bench_worker_start
 from stages.bench.step import bench_step
 from stages.bench.stub import LOOKS
-from stages.sim.filling import Tick
 from stages.sim.tasks import select_tasks
+from stages.sim.workers.filling import Tick
 
 STARTS = 3
 LOADED = {"full": 3, "lite": 10}

@@ -14,9 +14,9 @@ from stages.bench.medians import median
 from stages.bench.stub import LOOKS, Stub, request
 from stages.policies.checkpoint import write_checkpoint
 from stages.policies.mini import MiniConfig, MiniPolicy
-from stages.sim.filling import fill
-from stages.sim.pool import Pool
 from stages.sim.tasks import Task
+from stages.sim.workers.filling import fill
+from stages.sim.workers.pool import Pool
 
 POLL = 0.002
 SELF = re.compile(r"^import time:\s*(\d+) \|", re.MULTILINE)

@@ -15,9 +15,9 @@ from stages.bench.child import Child
 from stages.bench.measure import timed
 from stages.bench.medians import median
 from stages.sim.engine_libero import LiberoEngine
+from stages.sim.physics.stepping import SUBSTEPS
 from stages.sim.replay import smooth_actions
 from stages.sim.simulator import Simulator
-from stages.sim.stepping import SUBSTEPS
 from stages.sim.tasks import Task
 
 RESETS = range(1, 6)

@@ -6,9 +6,9 @@ import numpy as np
 
 from data.query import Answer, Query
 from data.store import Plan
-from stages.sim.filling import Request
 from stages.sim.replay import smooth_actions
 from stages.sim.tasks import Task
+from stages.sim.workers.filling import Request
 
 CHUNK = 8
 """Actions a query: LIBERO's loop draws before every action, ours once a chunk."""

@@ -8,11 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from stages.sim import controller as layout
-from stages.sim.engine_libero import NO_LIMIT, LiberoEngine
+from stages.sim.engine_libero import NO_LIMIT, LiberoEngine, proprio_of
+from stages.sim.physics import controller as layout
 from stages.sim.provider import import_libero, quiet
-from stages.sim.simulator import NO_OP, SETTLE_STEPS, axis_angle
-from stages.sim.tasks import FIXTURE_SEED, Task, initial_state
+from stages.sim.tasks import Task
 
 
 class Truth(LiberoEngine):
@@ -43,23 +42,7 @@ class Truth(LiberoEngine):
         raise RuntimeError("this engine draws nothing; use LiberoEngine")
 
     def _reset_env(self) -> None:
-        generator = np.random.get_state()  # noqa: NPY002  (LIBERO places fixtures with the global generator)
-        try:
-            with quiet():
-                self._env.seed(FIXTURE_SEED)
-                self._env.reset()
-        finally:
-            np.random.set_state(generator)  # noqa: NPY002
-
-    def start(self, init: int) -> None:
-        """LIBERO's reset and the recorded initial state, without the no-op steps."""
-        self._reset_env()
-        self._env.set_init_state(initial_state(self.task, init))
-
-    def settle(self) -> None:
-        """The no-op steps after `start`."""
-        for _ in range(SETTLE_STEPS):
-            self.step(np.array(NO_OP))
+        self._reset_seeded()
 
     def step(self, action: np.ndarray) -> bool:
         """As `LiberoEngine.step`; keeps the observation."""
@@ -76,7 +59,7 @@ class Truth(LiberoEngine):
         return [bool(problem._eval_predicate(predicate)) for predicate in problem.parsed_problem["goal_state"]]
 
     def controller(self) -> np.ndarray:
-        """(15,) f64: robosuite's controller in the layout of stages/sim/controller.py."""
+        """(15,) f64: robosuite's controller in the layout of stages/sim/physics/controller.py."""
         robot = self._env.robots[0]
         state = np.zeros(layout.STATE)
         state[layout.GOAL_POS : layout.GOAL_ORI] = robot.controller.goal_pos
@@ -96,13 +79,6 @@ class Truth(LiberoEngine):
         robot.gripper.current_action = saved[1]
         sim.data.ctrl[:] = saved[2]
         return controls
-
-
-def proprio_of(observation: dict[str, np.ndarray]) -> np.ndarray:
-    """(8,) f32 of a LIBERO observation: hand position, axis-angle of its quaternion (x, y, z, w), fingers."""
-    turn = axis_angle(observation["robot0_eef_quat"][[3, 0, 1, 2]])
-    parts = (observation["robot0_eef_pos"], turn, observation["robot0_gripper_qpos"])
-    return np.concatenate(parts).astype(np.float32)
 
 
 def _values(thing: Any) -> dict[str, Any]:

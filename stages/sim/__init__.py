@@ -1,8 +1,8 @@
 """LIBERO as srpo runs it: tasks, exact fast stepping, looks. Knows no policy.
 
 mujoco is imported here first, with its own choice of an OpenGL library off: that choice ends in a raw traceback where
-the library is missing. `stages.sim.gl` makes it when something is drawn, and says what to install. MuJoCo's warnings go
-to the log instead of a file MUJOCO_LOG.TXT in the current folder.
+the library is missing. `stages.sim.looks.gl` makes it when something is drawn, and says what to install. MuJoCo's
+warnings go to the log instead of a file MUJOCO_LOG.TXT in the current folder.
 """
 
 import logging

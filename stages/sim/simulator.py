@@ -5,17 +5,17 @@ stored, so that a stored row shows the same picture later. LIBERO's observations
 substeps of 2 ms, its fingers by one; at most 3 mm on smooth random actions, and nothing where the state is equal.
 """
 
-from typing import Any, Protocol
+from typing import Protocol
 
 import mujoco
 import numpy as np
 
 from data.errors import UserError, unknown
-from stages.sim import controller
-from stages.sim.drawing import Drawing, drawing, kinematics
-from stages.sim.model import TaskModel, task_model
-from stages.sim.render import LOOKS
-from stages.sim.stepping import SUBSTEPS, control_step, halves
+from stages.sim.looks.drawing import Drawing, drawing, kinematics
+from stages.sim.looks.render import LOOKS
+from stages.sim.models.model import TaskModel, task_model
+from stages.sim.physics import controller
+from stages.sim.physics.stepping import SUBSTEPS, control_step, halves
 from stages.sim.tasks import Task, initial_state
 
 SETTLE_STEPS = 10
@@ -56,12 +56,8 @@ class Simulator:
         self._controller = self.model.controller.copy()
         self._current = False
         self._duration = SUBSTEPS * self.model.physics.opt.timestep
-        m, d = self.model, self.data
-        self._addresses = (*halves(), m.physics._address, d._address)
-        self._views: tuple[Any, ...] = (
-            m.site, m.root, d.qpos, d.qvel, d.site_xpos, d.site_xmat, d.cdof, d.subtree_com, d.qM, d.qfrc_bias,
-            m.physics.actuator_ctrlrange, d.ctrl,
-        )  # fmt: skip
+        self._addresses = (*halves(), self.model.physics._address, self.data._address)
+        self._arm = arm_views(self.model, self.data)
 
     def reset(self, init: int) -> None:
         """Restore recorded initial state `init` and let it settle for 10 no-op control steps (once a process)."""
@@ -102,7 +98,7 @@ class Simulator:
         if action.shape != (7,) or not np.isfinite(action).all():
             raise ValueError(f"an action is seven finite numbers, not {action}")
         before = self.data.time
-        control_step(*self._addresses, self._controller, self.model.reset, action, *self._views)
+        control_step(*self._addresses, self._controller, self.model.reset, action, self._arm)
         # MuJoCo answers a state that is NaN or too large with a reset, which sets the time back.
         if self.data.time < before + self._duration - 1e-6:
             raise SimulationDivergedError(f"{self.task.name}: the physics diverged after {before:.2f} s")
@@ -151,6 +147,14 @@ class Simulator:
         if not self._current:
             kinematics(self.model.physics, self.data)
             self._current = True
+
+
+def arm_views(model: TaskModel, data: mujoco.MjData) -> controller.Arm:
+    """What the controller reads and writes of `data`."""
+    return controller.Arm(
+        model.site, model.root, data.qpos, data.qvel, data.site_xpos, data.site_xmat, data.cdof, data.subtree_com,
+        data.qM, data.qfrc_bias, model.physics.actuator_ctrlrange, data.ctrl,
+    )  # fmt: skip
 
 
 def axis_angle(quat: np.ndarray) -> np.ndarray:

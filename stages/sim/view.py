@@ -8,8 +8,8 @@ from collections.abc import Iterable
 import numpy as np
 
 from data.errors import UserError, unknown
-from stages.sim.drawing import KEPT
-from stages.sim.shared import Shared
+from stages.sim.looks.drawing import KEPT
+from stages.sim.models.shared import Shared
 from stages.sim.simulator import Simulator
 from stages.sim.tasks import suite_tasks
 

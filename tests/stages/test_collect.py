@@ -20,8 +20,8 @@ from data.store import DONE, RolloutStore
 from stages.collect import CollectSettings, collect, make_plan
 from stages.policies.base import Observation
 from stages.policies.mini import MiniConfig, MiniPolicy
-from stages.sim.pool import Pool
 from stages.sim.tasks import suite_tasks
+from stages.sim.workers.pool import Pool
 
 SETTINGS = CollectSettings(tasks="2,9", groups=2, samples=2, horizon=20, temperature=0.8, seed=3, workers=1)
 CONFIG = MiniConfig(cameras={"agentview": 32, "robot0_eye_in_hand": 16}, channels=(8, 8, 8), hidden=32)

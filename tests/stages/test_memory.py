@@ -11,7 +11,7 @@ import pytest
 
 from stages.collect import CollectSettings, collect
 from stages.policies.mini import MiniConfig, MiniPolicy
-from stages.sim.pool import Pool
+from stages.sim.workers.pool import Pool
 
 EPISODES = int(os.environ.get("SRPO_EPISODES", "600"))
 EVERY, WARM, BOUND = 10, 200, 5.0

@@ -8,7 +8,7 @@ import pytest
 
 from srpo_cli import checks
 from srpo_cli.__main__ import run
-from stages.sim.entries import entry_name, survey
+from stages.sim.models.entries import entry_name, survey
 from stages.sim.tasks import suite_tasks
 
 TASKS = suite_tasks("libero_object")

@@ -10,10 +10,10 @@ from stages.bench import episodes
 from stages.bench.episodes import COMPOSED, WHOLE, Schedule, bench_episodes
 from stages.bench.libero import LiberoLoop
 from stages.bench.stub import CHUNK, LOOKS, Stub, request, stub_actions
-from stages.sim.filling import fill
-from stages.sim.pool import Pool
 from stages.sim.replay import replay
 from stages.sim.tasks import select_tasks, suite_tasks
+from stages.sim.workers.filling import fill
+from stages.sim.workers.pool import Pool
 
 TASKS = select_tasks("libero_object", "2,9")
 

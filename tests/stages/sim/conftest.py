@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from stages.sim.pool import Pool
+from stages.sim.workers.pool import Pool
 from tests.stages.sim.pools import STARTS, decide, new_job
 
 

@@ -8,8 +8,8 @@ import numpy as np
 
 from data.query import Answer, Query
 from data.store import Layout, Plan, RolloutStore
-from stages.sim.messages import Job, Start
 from stages.sim.tasks import suite_tasks
+from stages.sim.workers.messages import Job, Start
 
 TASKS = {index: suite_tasks("libero_object")[index] for index in (2, 9)}
 CAMERAS = {"agentview": 32, "robot0_eye_in_hand": 16}

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from data.errors import UserError
-from stages.sim.drawing import KEPT
+from stages.sim.looks.drawing import KEPT
 from stages.sim.simulator import Simulator
 from stages.sim.tasks import suite_tasks
 from stages.sim.view import StateView

@@ -1,0 +1,1 @@
+"""Compiled models of tasks: built from LIBERO, reduced for the lite look, kept in the cache and in memory."""
