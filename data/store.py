@@ -15,7 +15,7 @@ done.
     query/tokens, query/logprob              (N, Q, C*7) int16, float32
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from zarr.codecs import BloscCodec
 
 from data.errors import UserError
 from data.lineage import digest
-from data.making import in_memory, make
+from data.making import REQUEST, in_memory, make
 from data.paths import open_root, plain, remove_tree, sweep_partial
 
 SCHEMA = 1
@@ -267,10 +267,33 @@ class RolloutStore:
         sweep_partial(self.path, [f"{stage}/{label}"], ())
         return self.group.create_group(f"{stage}/{label}", overwrite=True)
 
+    def shared_label(self, stage: str, label: str, fill: Callable[[zarr.Group], object], request: str) -> zarr.Group:
+        """The group of a label that several processes may make and write at once, each its own rows.
+
+        Args:
+            fill: fills the group, its attributes last; the same for everyone.
+            request: a hash of all that decides what `fill` does.
+
+        Raises:
+            UserError: the label was begun for another request, or cannot be written.
+        """
+        self.group.require_group(stage)
+        make(f"{self.path}/{stage}/{label}", in_memory(fill), request)
+        group: zarr.Group = self.group[f"{stage}/{label}"]  # type: ignore[assignment]
+        return group
+
+    def drop_unfinished(self, stage: str, label: str) -> None:
+        """Remove a label that was killed while being made; only for its sole writer."""
+        name = f"{stage}/{label}"
+        if name in self.group and self.label_attrs(stage, label) is None:
+            del self.group[name]
+            remove_tree(self.path, name)
+
     def label_attrs(self, stage: str, label: str) -> dict[str, Any] | None:
         """The attributes of a label; None where it is missing, or has none because it was killed while being made."""
         name = f"{stage}/{label}"
-        return (dict(self.group[name].attrs) or None) if name in self.group else None
+        attrs = dict(self.group[name].attrs) if name in self.group else {}
+        return attrs if attrs and REQUEST not in attrs else None
 
     def _array(self, name: str) -> Any:
         """The array, looked up once; a chunk is written without searching it for anything but zeros first."""

@@ -4,11 +4,13 @@ Legend: n moments, S size of a stored state row (time, qpos, qvel, zero-padded),
 """
 
 from collections.abc import Iterable
+from functools import partial
 
 import numpy as np
 
 from data.errors import UserError, unknown
-from stages.sim.looks.drawing import KEPT
+from stages.sim.looks.drawing import KEPT, drawing, kinematics
+from stages.sim.looks.variation import Variation
 from stages.sim.models.shared import Shared
 from stages.sim.simulator import Simulator
 from stages.sim.tasks import suite_tasks
@@ -27,15 +29,19 @@ class StateView:
         self._suite, self._look = suite, look
         self._simulators = Shared(self._make, KEPT[look])
 
-    def frames(self, task: int, states: np.ndarray, camera: str, size: int) -> np.ndarray:
-        """States (n, S) of task number `task` -> upright pictures (n, size, size, 3) uint8.
+    def frames(
+        self, task: int, states: np.ndarray, camera: str, size: int, variation: Variation | None = None
+    ) -> np.ndarray:
+        """States (n, S) of task number `task` -> upright pictures (n, size, size, 3) uint8, varied if so asked.
 
         Raises:
             UserError: the suite has no such task.
         """
         if not 0 <= task < len(self._tasks):
             raise UserError(f"{self._suite} has tasks 0 to {len(self._tasks) - 1}, not {task}")
-        return np.stack(list(self._render(self._simulators.get(task), states, camera, size)))
+        simulator = self._simulators.get(task)
+        shown = self._render if variation is None else partial(self._render_varied, variation)
+        return np.stack(list(shown(simulator, states, camera, size)))
 
     def _make(self, task: int) -> Simulator:
         return Simulator(self._tasks[task], self._look)
@@ -44,3 +50,12 @@ class StateView:
         for row in states:
             simulator.set_state(row)
             yield simulator.render(camera, size)
+
+    def _render_varied(
+        self, variation: Variation, simulator: Simulator, states: np.ndarray, camera: str, size: int
+    ) -> Iterable[np.ndarray]:
+        shared = drawing(simulator.model, self._look)
+        for row in states:
+            simulator.set_state(row)
+            kinematics(simulator.model.physics, simulator.data)
+            yield shared.render(simulator.data, camera, size, variation)

@@ -64,13 +64,22 @@ class Culling:
         places = [np.ravel(GL.glGetMultisamplefv(GL.GL_SAMPLE_POSITION, i))[:2] for i in range(count)]
         self._samples = np.array(places or [np.array([0.5, 0.5])], float)
         self._meshes = {mesh: self._take(mesh, geom) for mesh, geom in _drawn_once(model, groups).items()}
-        self._mirrors = _mirrors(model, groups)
+        self._mirrors = mirrors(model, groups)
 
-    def show(self, data: mujoco.MjData, camera: int, size: int) -> None:
-        """Have every mesh's list call what a camera sees of it in the present pose (kinematics current)."""
+    def show(self, data: mujoco.MjData, camera: int, size: int, drawn: np.ndarray) -> None:
+        """Have every mesh's list call what a camera sees of it in the present pose.
+
+        Args:
+            data: kinematics current.
+            camera: a camera's id.
+            size: pixels a side.
+            drawn: (G,) bool, the geoms that are drawn at all.
+        """
         eye, turn = data.cam_xpos[camera], data.cam_xmat[camera].reshape(3, 3)
         slope = float(np.tan(np.deg2rad(self._model.cam_fovy[camera]) / 2))
         for index, mesh in self._meshes.items():
+            if not drawn[mesh.geom]:
+                continue
             centre, radius = data.geom_xpos[mesh.geom], float(self._model.geom_rbound[mesh.geom])
             place = turn.T @ (centre - eye)
             if any(self._is_mirrored(data, mirror, eye, centre, radius) for mirror in self._mirrors):
@@ -149,11 +158,11 @@ def applies(model: mujoco.MjModel, groups: tuple[int, ...]) -> bool:
     """Whether a CPU draws, no shadow is cast, and every mirror is a box (MuJoCo mirrors in its top only)."""
     from OpenGL import GL
 
-    boxes = all(model.geom_type[geom] == mujoco.mjtGeom.mjGEOM_BOX for geom in _mirrors(model, groups))
+    boxes = all(model.geom_type[geom] == mujoco.mjtGeom.mjGEOM_BOX for geom in mirrors(model, groups))
     return b"llvmpipe" in GL.glGetString(GL.GL_RENDERER) and boxes and not model.light_castshadow.any()
 
 
-def _mirrors(model: mujoco.MjModel, groups: tuple[int, ...]) -> list[int]:
+def mirrors(model: mujoco.MjModel, groups: tuple[int, ...]) -> list[int]:
     """The planes and boxes that reflect."""
     flat = np.isin(model.geom_type, (mujoco.mjtGeom.mjGEOM_PLANE, mujoco.mjtGeom.mjGEOM_BOX))
     drawn = np.flatnonzero(flat & np.isin(model.geom_group, groups) & (model.geom_matid >= 0))
@@ -171,11 +180,11 @@ def _drawn_once(model: mujoco.MjModel, groups: tuple[int, ...]) -> dict[int, int
         if len(drawn) == 1
         and model.mesh_texcoordadr[mesh] >= 0
         and model.mesh_facenum[mesh] >= WORTH
-        and _is_opaque(model, drawn[0])
+        and is_opaque(model, drawn[0])
     }
 
 
-def _is_opaque(model: mujoco.MjModel, geom: int) -> bool:
+def is_opaque(model: mujoco.MjModel, geom: int) -> bool:
     material = model.geom_matid[geom]
     return bool(model.geom_rgba[geom, 3] == 1 and (material < 0 or model.mat_rgba[material, 3] == 1))
 

@@ -7,6 +7,7 @@ import mujoco
 import numpy as np
 
 from stages.sim.looks.render import Renderer
+from stages.sim.looks.variation import Variation
 from stages.sim.models.memory import give_back
 from stages.sim.models.model import TaskModel
 from stages.sim.models.palette import BURNER_OFF, BURNER_ON
@@ -33,14 +34,14 @@ class Drawing:
     def _sites(self, names: list[str]) -> list[int]:
         return [self._model.site(name).id for name in names]
 
-    def render(self, data: mujoco.MjData, camera: str, size: int) -> np.ndarray:
+    def render(self, data: mujoco.MjData, camera: str, size: int, variation: Variation | None = None) -> np.ndarray:
         """(size, size, 3) u8 of the reduced model's `data`, whose kinematics are current; upright for a person.
 
         Raises:
             UserError: unknown camera or impossible size.
         """
         self._light_burners(data.qpos)
-        return self._renderer.render(self._pose(data), camera, size)
+        return self._renderer.render(self._pose(data), camera, size, variation)
 
     def _light_burners(self, qpos: np.ndarray) -> None:
         """LIBERO shows a burner's site while the stove is on; `lite` shows it dark otherwise."""
