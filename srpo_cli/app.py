@@ -35,6 +35,7 @@ COMMANDS: tuple[str, ...] = (
     "doctor",
     "suites",
     "demo",
+    "pretrain",
     "sft",
     "collect",
     "encode",
@@ -47,7 +48,11 @@ COMMANDS: tuple[str, ...] = (
     "report",
     "bench",
 )
-"""In the order of `srpo --help`; `srpo_cli/commands/NAME.py` holds its function `command`."""
+"""In the order of `srpo --help`; `srpo_cli/commands/NAME.py` holds its function `command`, or its `group` of some."""
 
 for name in COMMANDS:
-    app.command(name)(import_module(f"srpo_cli.commands.{name}").command)
+    module = import_module(f"srpo_cli.commands.{name}")
+    if hasattr(module, "group"):
+        app.add_typer(module.group, name=name)
+    else:
+        app.command(name)(module.command)

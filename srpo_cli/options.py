@@ -24,4 +24,5 @@ Engine = Annotated[str, typer.Option(help="fast, or libero (LIBERO's own, slow).
 Horizon = Annotated[
     int | None, typer.Option(help="Control steps at most; default: the suite's limit.", show_default=False)
 ]
+Share = Annotated[str, typer.Option("--shard", metavar="I/N", help="Do share I (from 0) of N; others do theirs.")]
 Label = Annotated[str | None, typer.Option(help="Name of the result in the store; default: from the settings.")]

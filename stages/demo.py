@@ -23,6 +23,7 @@ from data.rates import store_rates
 from data.store import DONE, Episode, Layout, Plan, RolloutStore
 from stages.sim.expert import ScriptedExpert, check_task, expert_digest
 from stages.sim.looks.render import LOOKS
+from stages.sim.mistakes import ErringExpert, Mistake, draw_mistake, draw_pace
 from stages.sim.models.model import task_model
 from stages.sim.simulator import Simulator
 from stages.sim.tasks import Task, draw_inits, initial_state, select_inits, select_tasks
@@ -33,6 +34,8 @@ ATTEMPTS = 5
 NOISE_SHARES = (1.0, 1.0, 1.0, 0.3, 0.3, 0.3)
 """Noise on each motion value: an action turns by up to 0.5 rad, and with a full share of noise on the rotations their
 corrections are all that the labels hold; a policy of five demonstrations a task then never succeeds."""
+MISTAKES = 1_000
+"""The stream of random numbers that mistakes come from, apart from every attempt's."""
 Tick = Callable[[int, int, str], None]
 
 
@@ -50,8 +53,10 @@ class DemoSettings:
     """initial states to draw from: train, heldout, paper or 0-9,12"""
     noise: float = 0.3
     """standard deviation of the noise on the executed motion (0.3 of it on rotations); the label stays clean"""
+    mistakes: float = 0.0
+    """share of the episodes that go wrong on purpose at some stage (`stages.sim.mistakes`); above 0 the pace varies"""
     seed: int = 0
-    """draws the initial states and the noise"""
+    """draws the initial states, the noise and the mistakes"""
     horizon: int | None = None
     """control steps at most; none: the suite's own limit"""
     look: str = "lite"
@@ -66,6 +71,8 @@ class DemoSettings:
                 raise UserError(f"demo.{name} must be 1 or more, not {value}")
         if not 0 <= self.noise <= 1:
             raise UserError(f"demo.noise must be between 0 and 1, not {self.noise}")
+        if not 0 <= self.mistakes <= 1:
+            raise UserError(f"demo.mistakes must be between 0 and 1, not {self.mistakes}")
         if self.seed < 0:
             raise UserError(f"demo.seed must be 0 or above, not {self.seed}")
         if self.look not in LOOKS:
@@ -125,27 +132,39 @@ def make_plan(tasks: Sequence[Task], inits: Sequence[int], per_task: int, seed: 
     )
 
 
-def demonstrate(task: Task, init: int, seed: int, noise: float, horizon: int) -> Episode:
+def demonstrate(task: Task, init: int, seed: int, noise: float, horizon: int, mistakes: float = 0.0) -> Episode:
     """One demonstration: the first attempt that succeeds, else the last one.
 
     Args:
         task: what to do.
         init: the initial state.
-        seed: attempt k draws its noise from (seed, k).
+        seed: attempt k draws its noise from (seed, k), the mistakes come from the seed.
         noise: its standard deviation, in units of an action; without any there is one attempt.
         horizon: control steps at most.
+        mistakes: how likely it goes wrong on purpose, in its only attempt.
     """
     simulator = Simulator(task)
-    for attempt in range(ATTEMPTS if noise else 1):
-        episode = _attempt(simulator, init, np.random.default_rng([seed, attempt]), noise, horizon)
+    rng = np.random.default_rng([seed, MISTAKES])
+    mistake = draw_mistake(rng) if rng.random() < mistakes else None
+    pace = draw_pace(rng) if mistakes else 1.0
+    for attempt in range(ATTEMPTS if noise and not mistake else 1):
+        episode = _attempt(simulator, init, np.random.default_rng([seed, attempt]), noise, horizon, mistake, pace)
         if episode.success:
             break
     return episode
 
 
-def _attempt(simulator: Simulator, init: int, rng: np.random.Generator, noise: float, horizon: int) -> Episode:
+def _attempt(
+    simulator: Simulator,
+    init: int,
+    rng: np.random.Generator,
+    noise: float,
+    horizon: int,
+    mistake: Mistake | None,
+    pace: float,
+) -> Episode:
     simulator.reset(init)
-    expert = ScriptedExpert(simulator)
+    expert = ErringExpert(ScriptedExpert(simulator), mistake, pace)
     success, states = False, [simulator.state()]
     actions: list[np.ndarray] = []
     labels: list[np.ndarray] = []
@@ -182,6 +201,7 @@ def _request(settings: DemoSettings) -> DemoRequest:
             "seed": settings.seed,
             "inits": settings.inits,
             "per_task": settings.per_task,
+            **({"mistakes": settings.mistakes} if settings.mistakes else {}),
         },
     )
 
@@ -207,7 +227,7 @@ def _episodes(request: DemoRequest, todo: list[int], settings: DemoSettings) -> 
 
     def run(i: int) -> Episode:
         seed, init = int(plan.seed[i]), int(plan.init_state[i])
-        return demonstrate(tasks[int(plan.task[i])], init, seed, settings.noise, request.horizon)
+        return demonstrate(tasks[int(plan.task[i])], init, seed, settings.noise, request.horizon, settings.mistakes)
 
     threads = ThreadPoolExecutor(settings.workers or min(os.cpu_count() or 1, 4))
     try:

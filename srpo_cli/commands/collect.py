@@ -6,7 +6,21 @@ from typing import Annotated, Any
 import typer
 
 from srpo_cli.console import emit, interval, out, percent, progress, table
-from srpo_cli.options import Assign, Engine, Horizon, Inits, Json, Look, PolicyIn, Seed, Store, Suite, Tasks, Workers
+from srpo_cli.options import (
+    Assign,
+    Engine,
+    Horizon,
+    Inits,
+    Json,
+    Look,
+    PolicyIn,
+    Seed,
+    Share,
+    Store,
+    Suite,
+    Tasks,
+    Workers,
+)
 
 
 def command(
@@ -23,7 +37,7 @@ def command(
     look: Look = "lite",
     engine: Engine = "fast",
     horizon: Horizon = None,
-    shard: Annotated[str, typer.Option(metavar="I/N", help="Do share I (from 0) of N; others do theirs.")] = "0/1",
+    shard: Share = "0/1",
     assign: Assign = [],
     json: Json = False,
 ) -> None:

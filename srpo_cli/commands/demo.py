@@ -28,6 +28,7 @@ def command(
     """Make demonstrations with the scripted expert, for `srpo sft`.
 
     Run again, it does what is missing; other options need another STORE. The number of workers changes nothing in it.
+    With `--set mistakes=0.7` most episodes go wrong on purpose, at different stages: for `srpo bench progress`.
     Example: `srpo demo demos.zarr --tasks 2,9 --per-task 5`
     """
     from data.settings import from_options

@@ -6,27 +6,34 @@ from typing import Annotated, Any
 import typer
 
 from srpo_cli.console import emit, out, progress
-from srpo_cli.options import Assign, Json, Label, Store
+from srpo_cli.options import Assign, Json, Label, Share, Store
 
 
 def command(
     store: Store,
-    world_model: Annotated[str, typer.Option(help="efficientnet-lite0 or pixels.")] = "efficientnet-lite0",
+    world_model: Annotated[
+        str,
+        typer.Option(help="efficientnet-lite0, pixels, mini, a folder, a .pt file or a Hub id.", metavar="NAME"),
+    ] = "efficientnet-lite0",
     label: Label = None,
+    shard: Share = "0/1",
     assign: Assign = [],
     json: Json = False,
 ) -> None:
     """Encode every finished episode with a world model.
 
-    Frames are rendered from the stored states at the encoder's own size. Settings (--set): frames, size, camera.
-    Example: `srpo encode runs/a/rollouts/000.zarr --world-model pixels --set frames=9`
+    Frames are rendered from the stored states at the encoder's own size. `mini` is what `srpo pretrain` made from the
+    run's own rollouts; Hub ids are V-JEPA 2 and other vision or video models of transformers.
+    Settings (--set): frames, size, pooling, dtype, device, crop, camera, source, prefixes, moments.
+    Example: `srpo encode a.zarr --world-model facebook/vjepa2-vitl-fpc64-256 --set frames=16`
     """
     from data.settings import build, parse_assignments
+    from data.shards import Shard
     from stages.encode import EncodeSettings, encode_store
 
     settings = build(EncodeSettings, parse_assignments(assign), "encode")
     with progress("encode", "episodes") as tick:
-        result = encode_store(store, world_model, label, settings, tick)
+        result = encode_store(store, world_model, label, settings, tick, Shard.parse(shard))
     emit(result, json, _show)
 
 

@@ -11,6 +11,7 @@ Shapes: N episodes of one task, R references (its successes), m and M moments a 
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
@@ -22,27 +23,55 @@ ROUNDING = 1e-13
 """Share of the vectors' squared lengths below which a squared distance is what rounding left."""
 
 
-def dtw(moments: np.ndarray, references: np.ndarray) -> np.ndarray:
+@dataclass(frozen=True)
+class Compared:
+    """Episodes beside references, moment by moment, in units of the task's scale."""
+
+    apart: np.ndarray
+    """(N, R, M, m): distances of each reference's moments (M) to each episode's (m)"""
+    steps: np.ndarray
+    """(R, M-1): lengths of the references' steps"""
+
+    def prefixes(self, episode: int, references: np.ndarray, ends: np.ndarray) -> "Compared":
+        """One episode as if it had stayed at each of some moments `ends` (K,), beside the references of a mask (R,)."""
+        cut = np.minimum(np.arange(self.apart.shape[3]), ends[:, None])
+        table = self.apart[episode, references][:, :, cut]
+        return Compared(np.moveaxis(table, 2, 0), self.steps[references])
+
+
+def compare(moments: np.ndarray, references: np.ndarray) -> Compared:
+    """Lay episodes (N, m, d) beside references (R, M, d).
+
+    Raises:
+        UserError: see `check_paths`; or references most of which never move.
+    """
+    check_paths(moments, references)
+    wanted = references.astype(np.float64)
+    middle = wanted.mean(axis=(0, 1))  # distances stay, rounding shrinks
+    wanted -= middle
+    steps = np.linalg.norm(np.diff(wanted, axis=1), axis=-1)
+    scale = np.median(steps.sum(axis=1))
+    if scale == 0:
+        raise UserError("most references never move: their moments are all the same; encode more moments")
+    apart = [_apart(wanted, path.astype(np.float64) - middle) for path in moments]
+    table = np.reshape(apart, (len(moments), *wanted.shape[:2], moments.shape[1]))
+    return Compared(table / scale, steps / scale)
+
+
+def dtw(compared: Compared) -> np.ndarray:
     """Dynamic time warping: the mean distance of a reference's moments to those that the episode passes meanwhile.
 
     Every moment of the reference is matched to one of the episode's, the first to the first, never back in time;
     moments of the episode may be passed over (Sakoe & Chiba 1978, Table I, asymmetric form, P = 0). What the reference
     does after the episode stopped is measured against where the episode came nearest to it.
 
-    Args:
-        moments: (N, m, d). references: (R, M, d), R >= 1.
-
     Returns:
         (N,) float64 >= 0; 1/2 for an episode that stays where a straight, even reference begins.
-
-    Raises:
-        UserError: see `check_paths`.
     """
-    apart, _ = _table(moments, references)
-    return (_follow(apart).min(axis=-1) / references.shape[1]).min(axis=1)
+    return (_follow(compared.apart).min(axis=-1) / compared.apart.shape[2]).min(axis=1)
 
 
-def remaining(moments: np.ndarray, references: np.ndarray, where: Literal["last", "furthest"] = "last") -> np.ndarray:
+def remaining(compared: Compared, where: Literal["last", "furthest"] = "last") -> np.ndarray:
     """What an episode has still to go: to the nearest moment of a reference's path, and from there along the path.
 
         |moment - reference k| + length of the reference's path after k,  k its nearest moment; least over references
@@ -51,51 +80,42 @@ def remaining(moments: np.ndarray, references: np.ndarray, where: Literal["last"
     Moments at rest add nothing to a path's length; noise between them does, at every moment.
 
     Args:
-        moments: (N, m, d). references: (R, M, d), R >= 1.
+        compared: episodes and references.
         where: from the episode's last moment, or from whichever of its moments had least to go.
 
     Returns:
         (N,) float64 >= 0; about 1 for an episode that never left the start.
-
-    Raises:
-        UserError: see `check_paths`.
     """
-    apart, steps = _table(moments, references)
-    after = np.take_along_axis(_left(steps)[None, :, :, None], apart.argmin(axis=2, keepdims=True), axis=2)
+    apart = compared.apart
+    left = _left(compared.steps)[None, :, :, None]
+    after = np.take_along_axis(left, apart.argmin(axis=2, keepdims=True), axis=2)
     to_go = (apart.min(axis=2) + after[:, :, 0]).min(axis=1)
     return to_go[:, -1] if where == "last" else to_go.min(axis=1)
 
 
-def open_end(moments: np.ndarray, references: np.ndarray) -> np.ndarray:
+def open_end(compared: Compared) -> np.ndarray:
     """The share of a reference's path that an episode does not get to, by open-end time warping (Tormene et al. 2009).
 
     Every moment of the episode is matched to one of the reference's, the first to the first, never back in time; the
     reference may end anywhere, and what is left of its length counts. Of the references it is the one matched best.
 
-    Args:
-        moments: (N, m, d). references: (R, M, d), R >= 1.
-
     Returns:
         (N,) float64 in [0, 1].
-
-    Raises:
-        UserError: see `check_paths`.
     """
-    apart, steps = _table(moments, references)
-    cost = _follow(apart.swapaxes(-1, -2))
+    cost = _follow(compared.apart.swapaxes(-1, -2))
     best = cost.min(axis=-1).argmin(axis=1)
-    end = cost[np.arange(len(moments)), best].argmin(axis=-1)
-    left, whole = _left(steps)[best, end], _left(steps)[best, 0]
-    return np.divide(left, whole, out=np.zeros(len(moments)), where=whole > 0)
+    end = cost[np.arange(len(cost)), best].argmin(axis=-1)
+    left = _left(compared.steps)
+    return np.divide(left[best, end], left[best, 0], out=np.zeros(len(cost)), where=left[best, 0] > 0)
 
 
-PATH_DISTANCES: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
+PATH_DISTANCES: dict[str, Callable[[Compared], np.ndarray]] = {
     "dtw": dtw,
     "remaining": remaining,
     "furthest": partial(remaining, where="furthest"),
     "open end": open_end,
 }
-"""Name -> a distance of paths (N, m, d) to references (R, M, d): (N,)."""
+"""Name -> a distance of N episodes to their references: (N,)."""
 
 
 def check_paths(moments: np.ndarray, references: np.ndarray) -> None:
@@ -114,20 +134,6 @@ def check_paths(moments: np.ndarray, references: np.ndarray) -> None:
         bad = np.flatnonzero(~np.isfinite(paths).all(axis=(1, 2)))
         if len(bad):
             raise UserError(f"{what} are NaN or infinite in row {bad[0]}; encode that episode again")
-
-
-def _table(moments: np.ndarray, references: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Each moment against each of the references', (N, R, M, m), and the references' steps (R, M-1), both scaled."""
-    check_paths(moments, references)
-    wanted = references.astype(np.float64)
-    middle = wanted.mean(axis=(0, 1))  # distances stay, rounding shrinks
-    wanted -= middle
-    steps = np.linalg.norm(np.diff(wanted, axis=1), axis=-1)
-    scale = np.median(steps.sum(axis=1))
-    if scale == 0:
-        raise UserError("most references never move: their moments are all the same; encode more moments")
-    apart = [_apart(wanted, path.astype(np.float64) - middle) for path in moments]
-    return np.reshape(apart, (len(moments), *wanted.shape[:2], moments.shape[1])) / scale, steps / scale
 
 
 def _left(steps: np.ndarray) -> np.ndarray:

@@ -2,24 +2,25 @@
 successes of its task.
 
 Two protocols. `own`: the paper's (App. B), where a success is compared with the end of its own video, which it must
-reach. `held_out`: a success is compared with the other successes of its task only; what a failure is compared with is
-the same in both.
+reach. `held_out`: a success is compared with the other successes of its task only (clusters are those of all, its own
+centre is the mean of the others); what a failure is compared with is the same in both.
 
 Legend: N episodes, K prefixes (the last one ends with the episode), D length of an embedding, m moments of d numbers.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from stages.progress.distances import DISTANCES, nearest
-from stages.progress.references import find_references
+from stages.progress.paths import Compared, compare
+from stages.progress.references import References, find_references
 from stages.progress.settings import RewardSettings
 
-Measure = Callable[[np.ndarray, np.ndarray], np.ndarray]
-"""(rows of some episodes, rows of reference episodes) -> a distance for each of the former."""
+Measure = Callable[[Compared], np.ndarray]
+"""A distance of paths, as `paths.PATH_DISTANCES`."""
 
 
 @dataclass(frozen=True)
@@ -52,37 +53,52 @@ def embedding_signal(
     for number in np.unique(task):
         won = np.flatnonzero((task == number) & success)
         failed = np.flatnonzero((task == number) & ~success)
-        if len(won):
-            centres = find_references(embedding[won], settings).centres
-            for i in failed:
-                fill(i, centres)
-        for i in won:
-            others = won[won != i]
+        if not len(won):
+            continue
+        found = find_references(embedding[won], settings)
+        for i in failed:
+            fill(i, found.centres)
+        for place, i in enumerate(won):
             if not held_out:
                 end[i], curve[i] = 0.0, DISTANCES[settings.distance](prefix[i], embedding[i])
-            elif len(others):
-                fill(i, find_references(embedding[others], settings).centres)
+            elif len(others := _without(found, embedding[won], place)):
+                fill(i, others)
     return Signal(end, curve)
 
 
-def path_signal(moments: np.ndarray, success: np.ndarray, task: np.ndarray, prefixes: int, measure: Measure) -> Signal:
-    """The signal of paths (N, m, d) against the paths of other successes of the task (always held out).
+def _without(found: References, rows: np.ndarray, place: int) -> np.ndarray:
+    """The centres (K or K-1, D) without one success: its cluster's is the mean of the others in it."""
+    own = found.member[place]
+    if own < 0:
+        return found.centres
+    others = np.flatnonzero((found.member == own) & (np.arange(len(rows)) != place))
+    rest = np.delete(found.centres, own, axis=0)
+    return np.concatenate([rest, rows[others].mean(axis=0)[None]]) if len(others) else rest
+
+
+def path_signals(
+    moments: np.ndarray, success: np.ndarray, task: np.ndarray, prefixes: int, measures: Mapping[str, Measure]
+) -> dict[str, Signal]:
+    """The signals of paths (N, m, d) against the paths of other successes of the task (always held out), by measure.
 
     A prefix is the path so far, its last moment repeated to the same length m.
     """
     n, m = moments.shape[:2]
     ends = np.rint(np.linspace(0, m - 1, prefixes + 1)).astype(int)[1:]
-    end, curve = np.full(n, np.nan), np.full((n, prefixes), np.nan)
+    curves = {name: np.full((n, prefixes), np.nan) for name in measures}
     for number in np.unique(task):
         rows = np.flatnonzero(task == number)
+        won = np.flatnonzero(success[rows])
+        if not len(won):
+            continue
         paths = _compact(moments[rows])
+        compared = compare(paths, paths[won])
         for place, i in enumerate(rows):
-            others = success[rows] & (rows != i)
-            if others.any():
-                cut = np.stack([paths[place][np.minimum(np.arange(m), last)] for last in ends])
-                curve[i] = measure(cut, paths[others])
-                end[i] = curve[i, -1]
-    return Signal(end, curve)
+            if (won != place).any():
+                cut = compared.prefixes(place, won != place, ends)
+                for name, measure in measures.items():
+                    curves[name][i] = measure(cut)
+    return {name: Signal(curve[:, -1], curve) for name, curve in curves.items()}
 
 
 def _compact(paths: np.ndarray) -> np.ndarray:

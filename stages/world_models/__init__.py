@@ -1,1 +1,1 @@
-"""Frozen encoders of trajectories, loaded by name through `base.load_world_model`."""
+"""Frozen encoders of trajectories, loaded by name, folder or Hub id through `registry.load_world_model`."""

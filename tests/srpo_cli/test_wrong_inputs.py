@@ -102,7 +102,7 @@ WRONG = [
     ("demo task", "demo x.zarr --tasks 77", "77"),
     ("demo count", "demo x.zarr --tasks 2 --per-task 0", "per_task"),
     ("demo of another suite", "demo x.zarr --suite libero_goal --tasks 7", "libero_object"),
-    ("bench of nothing", "bench smi", "did you mean 'sim'"),
+    ("bench of nothing", "bench smi", "Did you mean 'sim'"),
     ("read-only run", "loop /proc/run --preset quick", "/proc/run"),
     ("no argument", "encode", "STORE"),
 ]

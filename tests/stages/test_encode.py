@@ -9,9 +9,9 @@ import zarr
 
 from data.errors import UserError
 from data.store import Episode, Layout, Plan, RolloutStore
-from stages import encode
+from stages import clips
 from stages.encode import EncodeSettings, encode_store
-from stages.world_models.base import load_world_model
+from stages.world_models.registry import load_world_model
 
 N, STATE = 6, 12
 LENGTHS = {0: 9, 1: 2, 3: 20, 5: 14}
@@ -28,13 +28,14 @@ class PaintedView:
     def frames(self, task: int, states: np.ndarray, camera: str, size: int) -> np.ndarray:
         PaintedView.rendered += len(states)
         values = (127 + 100 * np.sin(states + task)).astype(np.uint8)
-        return np.repeat(np.resize(values, (len(states), size, size))[..., None], 3, axis=3)
+        pictures = np.stack([np.resize(row, (size, size)) for row in values])
+        return np.repeat(pictures[..., None], 3, axis=3)
 
 
 @pytest.fixture(autouse=True)
 def painted(monkeypatch: pytest.MonkeyPatch) -> type[PaintedView]:
     PaintedView.rendered = 0
-    monkeypatch.setattr(encode, "StateView", PaintedView)
+    monkeypatch.setattr(clips, "StateView", PaintedView)
     return PaintedView
 
 

@@ -136,7 +136,7 @@ def test_check(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[st
 @pytest.mark.parametrize(
     ("words", "part"),
     [
-        ("bench simm", "did you mean 'sim'"),
+        ("bench simm", "Did you mean 'sim'"),
         ("bench render --check", "--check"),
         ("bench sim --look dark", "look"),
         ("bench sim --tasks 77", "0-9"),

@@ -8,7 +8,8 @@ import pytest
 from data.store import RolloutStore
 from srpo_cli.__main__ import run as srpo
 from stages.sim.view import StateView
-from stages.world_models.base import load_world_model
+from stages.world_models.base import EncoderOptions
+from stages.world_models.registry import load_world_model
 from tests.srpo_cli.report.conftest import states, store
 
 __all__ = ["states", "store"]
@@ -20,7 +21,7 @@ def test_encode_renders_the_stored_states(store: RolloutStore, capsys: pytest.Ca
     assert (result["label"], result["encoded"], result["dim"]) == ("efficientnet-lite0", 7, 23040)
     rows = RolloutStore.open(store.path).group["encode/efficientnet-lite0/embedding"][:]
     assert np.isnan(rows[4]).all()
-    view, model = StateView("libero_object", "lite"), load_world_model("efficientnet-lite0", frames=3)
+    view, model = StateView("libero_object", "lite"), load_world_model("efficientnet-lite0", EncoderOptions(frames=3))
     for index in (0, 7):
         episode = store.read(index)
         chosen = episode.state[[0, (episode.steps + 1) // 2, episode.steps]]

@@ -1,12 +1,20 @@
 """Distances of paths: against loops over single moments, and what tempo and progress should do to them."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
 from data.errors import UserError
-from stages.progress.paths import PATH_DISTANCES, dtw, open_end, remaining
+from stages.progress.paths import PATH_DISTANCES, compare
 
-furthest = PATH_DISTANCES["furthest"]
+
+def _of_paths(name: str) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+    return lambda moments, references: PATH_DISTANCES[name](compare(moments, references))
+
+
+MEASURES = {name: _of_paths(name) for name in PATH_DISTANCES}
+dtw, remaining, furthest, open_end = (MEASURES[name] for name in ("dtw", "remaining", "furthest", "open end"))
 
 
 def random_paths(seed: int, n: int = 6, m: int = 5, d: int = 4) -> np.ndarray:
@@ -89,7 +97,7 @@ RESTING = np.clip(np.linspace(-0.3, 1.4, 32), 0, 1)
 
 def test_a_reference_is_at_itself() -> None:
     paths = walks(EVEN, EVEN / 2, RESTING)
-    for measure in PATH_DISTANCES.values():
+    for measure in MEASURES.values():
         np.testing.assert_array_equal(measure(paths, paths[[0, 2]])[[0, 2]], 0)
 
 
@@ -97,19 +105,19 @@ def test_a_reference_is_at_itself() -> None:
 def test_another_tempo_is_nearly_no_distance(schedule: np.ndarray) -> None:
     paths = walks(EVEN, schedule, EVEN * 0.5)
     step = 1 / 31
-    for measure in PATH_DISTANCES.values():
+    for measure in MEASURES.values():
         fast, short = measure(paths, paths[:1])[1:]
         assert fast < step < short / 3
     slow = np.linalg.norm(paths[1] - paths[0], axis=-1).mean() / np.linalg.norm(paths[2] - paths[0], axis=-1).mean()
     assert slow > 0.2, "a comparison by the clock does see the tempo"
 
 
-@pytest.mark.parametrize("name", PATH_DISTANCES)
+@pytest.mark.parametrize("name", MEASURES)
 def test_further_is_nearer(name: str) -> None:
     shares = np.array([0, 0.25, 0.5, 0.75, 1])
     stops = np.stack([np.minimum(EVEN * pace, share) for share in shares for pace in (1.0, 1.7)])
     stops[-2:] = EVEN, RESTING
-    found = PATH_DISTANCES[name](walks(*stops), walks(EVEN)).reshape(5, 2)
+    found = MEASURES[name](walks(*stops), walks(EVEN)).reshape(5, 2)
     if name == "open end":
         np.testing.assert_allclose(found, 1 - np.stack([shares, shares], axis=1), atol=0.04)
     assert (np.diff(found, axis=0) < -0.03).all()  # dtw falls with the square of what is left: (1 - 0.75)^2 / 2
@@ -140,9 +148,9 @@ def test_a_place_at_the_start_has_the_whole_way_to_go() -> None:
     assert open_end(line, line[:1])[1] == 1
 
 
-@pytest.mark.parametrize("name", PATH_DISTANCES)
+@pytest.mark.parametrize("name", MEASURES)
 def test_the_nearest_reference_counts_and_unit_and_offset_do_not(name: str) -> None:
-    paths, measure = random_paths(9, n=7, m=8), PATH_DISTANCES[name]
+    paths, measure = random_paths(9, n=7, m=8), MEASURES[name]
     references, found = paths[[0, 3, 5]], measure(paths, paths[[0, 3, 5]])
     np.testing.assert_allclose(measure(100 * paths.astype(float) + 7, 100 * references.astype(float) + 7), found)
     if name != "open end":
@@ -166,7 +174,7 @@ def test_a_reference_that_never_moves_among_others() -> None:
 
 def test_no_episode_has_no_distance() -> None:
     paths = random_paths(2)
-    for measure in PATH_DISTANCES.values():
+    for measure in MEASURES.values():
         assert measure(paths[:0], paths).shape == (0,)
 
 

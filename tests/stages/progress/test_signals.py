@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from stages.progress.paths import PATH_DISTANCES
+from stages.progress.paths import PATH_DISTANCES, compare
 from stages.progress.settings import RewardSettings
-from stages.progress.signals import _compact, embedding_signal, path_signal, terminal_progress
+from stages.progress.signals import _compact, embedding_signal, path_signals, terminal_progress
 
 N, K, D, M = 12, 4, 6, 5
 
@@ -50,16 +50,27 @@ def test_own_end_is_zero_and_failures_are_as_held_out(batch: dict[str, np.ndarra
     np.testing.assert_allclose(own.end[3:6], np.linalg.norm(batch["embedding"][3:6] - centre, axis=1))
 
 
+def test_a_held_out_success_does_not_pull_its_own_centre(batch: dict[str, np.ndarray]) -> None:
+    signal = embedding_signal(**batch, settings=RewardSettings(), held_out=True)
+    for i in range(3):
+        centre = batch["embedding"][[j for j in range(3) if j != i]].mean(0)  # nothing clusters: one centre of all
+        np.testing.assert_allclose(signal.end[i], np.linalg.norm(batch["embedding"][i] - centre), rtol=1e-9)
+
+
 def test_paths_are_cut_and_measured_against_other_successes(batch: dict[str, np.ndarray]) -> None:
     moments = np.random.default_rng(1).normal(size=(N, M, 40)).cumsum(axis=1)
     measure = PATH_DISTANCES["dtw"]
-    signal = path_signal(moments, batch["success"], batch["task"], 2, measure)
+    signal = path_signals(moments, batch["success"], batch["task"], 2, {"dtw": measure})["dtw"]
+    length = np.linalg.norm(np.diff(moments, axis=1), axis=2).sum(1)
     for i in (0, 4, 9):
-        others = [j for j in range(N) if j != i and batch["success"][j] and batch["task"][j] == batch["task"][i]]
+        own = batch["success"] & (batch["task"] == batch["task"][i])
+        others = np.flatnonzero(own & (np.arange(N) != i))
+        scale = np.median(length[others]) / np.median(length[own])  # the task's scale is that of all its successes
         cut = moments[i].copy()
         cut[3:] = cut[2]
-        np.testing.assert_allclose(signal.curve[i, 0], measure(cut[None], moments[others])[0], rtol=1e-9)
-        np.testing.assert_allclose(signal.end[i], measure(moments[i][None], moments[others])[0], rtol=1e-9)
+        for path, found in ((cut, signal.curve[i, 0]), (moments[i], signal.end[i])):
+            expected = measure(compare(path[None], moments[others]))[0] * scale
+            np.testing.assert_allclose(found, expected, rtol=1e-9)
     assert np.isnan(signal.end[6])
 
 

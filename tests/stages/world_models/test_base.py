@@ -1,10 +1,9 @@
-"""Frame choice against values worked by hand, and the registry."""
+"""Frame choice and pooling against values worked by hand."""
 
 import numpy as np
 import pytest
 
-from data.errors import UserError
-from stages.world_models.base import WORLD_MODELS, frame_indices, load_world_model
+from stages.world_models.base import POOLINGS, ImageEncoder, Pooling, frame_indices, pooled_spec
 
 
 @pytest.mark.parametrize(
@@ -44,13 +43,36 @@ def test_frame_indices_refuse_nothing() -> None:
         frame_indices(5, 0)
 
 
-def test_unknown_world_model_names_the_nearest() -> None:
-    with pytest.raises(UserError, match=r"did you mean 'pixels'.*known: efficientnet-lite0, pixels"):
-        load_world_model("pixel")
+class Levels(ImageEncoder):
+    """A frame's vector is its first red and green value."""
+
+    weights = ""
+
+    def __init__(self, pooling: Pooling) -> None:
+        self.pooling = pooling
+        self.spec = pooled_spec("levels", 3, 4, 2, "two values", pooling)
+
+    def features(self, frames: np.ndarray) -> np.ndarray:
+        return frames[:, 0, 0, :2].astype(np.float32)
 
 
-@pytest.mark.parametrize("name", WORLD_MODELS)
-@pytest.mark.parametrize(("frames", "size"), [(0, None), (None, 0), (None, 50), (-1, 64)])
-def test_impossible_frames_and_sizes_are_refused(name: str, frames: int | None, size: int | None) -> None:
-    with pytest.raises(UserError, match=name):
-        load_world_model(name, frames, size)
+@pytest.mark.parametrize(
+    ("pooling", "expected"),
+    [("mean", [2, 20]), ("mean+last", [2, 20, 6, 60]), ("frames", [1, 10, 2, 20, 3, 30])],
+)
+def test_poolings_by_hand(pooling: Pooling, expected: list[float]) -> None:
+    clip = np.zeros((3, 4, 4, 3), np.uint8)
+    clip[:, :, :, 0], clip[:, :, :, 1] = np.array([1, 2, 3])[:, None, None], np.array([10, 20, 30])[:, None, None]
+    model = Levels(pooling)
+    assert model.encode(np.stack([clip, clip])).tolist() == [expected, expected]
+    assert model.spec.dim == len(expected)
+    assert model.spec.pooling == f"two values: {POOLINGS[pooling]}"
+    assert model.moments(clip).tolist() == [[1, 10], [2, 20], [3, 30]]
+
+
+def test_prefixes_are_the_embeddings_of_the_shorter_trajectory() -> None:
+    """Of ten frames, ends at 1 and at 9: frames 0, 1, 1 and 0, 5, 9 (4.5 rounds up)."""
+    frames = np.zeros((10, 4, 4, 3), np.uint8)
+    frames[:, :, :, 0] = np.arange(10)[:, None, None]
+    prefixes = Levels("frames").prefixes(frames, [1, 9])
+    assert prefixes[:, ::2].tolist() == [[0, 1, 1], [0, 5, 9]]

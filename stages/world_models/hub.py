@@ -1,0 +1,137 @@
+"""Checkpoints in Hugging Face layout: found in a folder or on the Hub, loaded so that every weight fits."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from data.errors import UserError
+from data.lineage import digest_files
+
+PATTERNS = ("*.json", "*.safetensors")
+WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
+PREPROCESSORS = ("video_preprocessor_config.json", "preprocessor_config.json")
+TOLD = 3
+"""names of weights that an error lists"""
+
+
+def config_of(name: str) -> dict[str, Any]:
+    """The config.json of a folder or Hub id; of a repository nothing else is fetched.
+
+    Raises:
+        UserError: there is none.
+    """
+    folder = Path(name)
+    if not folder.is_dir():
+        return read_json(_fetched(name, "config.json"))
+    path = folder / "config.json"
+    if not path.is_file():
+        raise UserError(
+            f"{folder} has no config.json; give a folder that save_pretrained wrote, a .pt file or a Hub id"
+        )
+    return read_json(path)
+
+
+def folder_of(name: str) -> Path:
+    """A folder as it is; a Hub id's files in the local cache, fetched if need be.
+
+    Raises:
+        UserError: it cannot be had.
+    """
+    return Path(name) if Path(name).is_dir() else _fetched(name, None)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object from a file.
+
+    Raises:
+        UserError: it is not one.
+    """
+    try:
+        found = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot read {path}: {error}") from error
+    if not isinstance(found, dict):
+        raise UserError(f"{path} holds no JSON object")
+    return found
+
+
+def preprocessing(folder: Path) -> dict[str, Any]:
+    """What the checkpoint says of its frames (size, mean, ...); empty where it says nothing."""
+    path = next((folder / name for name in PREPROCESSORS if (folder / name).is_file()), None)
+    return read_json(path) if path else {}
+
+
+def load_strictly(folder: Path, dtype: torch.dtype, **overrides: Any) -> nn.Module:
+    """The model that was saved in a folder, of the very class of transformers that wrote it.
+
+    Args:
+        overrides: fields of its configuration that are to be otherwise.
+
+    Raises:
+        UserError: no such class, or weights that are missing, left over, of another shape or unreadable.
+    """
+    import transformers
+
+    names = config_of(str(folder)).get("architectures") or ["none"]
+    kind = getattr(transformers, names[0], None)
+    if kind is None:
+        raise UserError(
+            f"config.json of {folder} names {names[0]}, which transformers {transformers.__version__} lacks"
+        )
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    try:
+        model, told = kind.from_pretrained(
+            folder, dtype=dtype, output_loading_info=True, ignore_mismatched_sizes=True, **overrides
+        )
+    except (OSError, ValueError, RuntimeError) as error:
+        raise UserError(f"cannot load {folder}: {str(error).splitlines()[0]}") from error
+    shapes = [key if isinstance(key, str) else key[0] for key in told["mismatched_keys"]]
+    check_keys(str(folder), told["missing_keys"], told["unexpected_keys"], shapes)
+    loaded: nn.Module = model.eval().requires_grad_(False)
+    return loaded
+
+
+def check_keys(source: str, missing: Any, unexpected: Any, shapes: Any = ()) -> None:
+    """Refuse a checkpoint that does not fit its model, key by key.
+
+    Raises:
+        UserError: naming the first keys of each kind.
+    """
+    kinds = {"lacks": sorted(missing), "has unknown": sorted(unexpected), "has of another shape": sorted(shapes)}
+    told = [f"{kind} {_some(keys)}" for kind, keys in kinds.items() if keys]
+    if told:
+        raise UserError(f"weights of {source} do not fit their model: the file {'; '.join(told)}")
+
+
+def digest_weights(folder: Path) -> str:
+    """Hash of the weights of a folder.
+
+    Raises:
+        UserError: there are none.
+    """
+    for pattern in WEIGHTS:
+        if found := list(folder.glob(pattern)):
+            return digest_files(found)
+    raise UserError(f"{folder} has no weights (model.safetensors)")
+
+
+def _some(keys: list[str]) -> str:
+    more = f" and {len(keys) - TOLD} more" if len(keys) > TOLD else ""
+    return ", ".join(keys[:TOLD]) + more
+
+
+def _fetched(name: str, file: str | None) -> Path:
+    from huggingface_hub import hf_hub_download, snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return Path(hf_hub_download(name, file) if file else snapshot_download(name, allow_patterns=list(PATTERNS)))
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        why = str(error).strip().splitlines()[0]
+        raise UserError(
+            f"cannot fetch {name} from the Hub ({type(error).__name__}: {why}); give a folder or .pt file, or log in"
+        ) from error

@@ -1,0 +1,52 @@
+"""World models by name, by folder, by file or by Hub id."""
+
+import re
+from importlib import import_module
+from pathlib import Path
+
+from data.errors import UserError, unknown
+from stages.world_models.base import EncoderOptions, WorldModel
+
+WORLD_MODELS = {"efficientnet-lite0": "efficientnet", "pixels": "pixels"}
+"""Name -> the module of this package whose `load(name, options)` makes it. Folders and Hub ids: see `module_of`."""
+VIDEO_MODELS = {"vjepa2": "vjepa2"}
+"""model_type of a config.json -> module; any other model type is of `transformers_models`."""
+
+
+def load_world_model(name: str, options: EncoderOptions | None = None) -> WorldModel:
+    """The world model called `name`, or saved in a folder (config.json), a `.pt` file of V-JEPA 2, or on the Hub.
+
+    Raises:
+        UserError: no such world model, options that it cannot take, weights that do not fit.
+    """
+    options = options or EncoderOptions()
+    for what, value in (("frames", options.frames), ("size", options.size)):
+        if value is not None and value < 1:
+            raise UserError(f"{what} of {name} must be at least 1, not {value}")
+    module = import_module(f"stages.world_models.{module_of(name)}")
+    model: WorldModel = module.load(name, options)
+    return model
+
+
+def module_of(name: str) -> str:
+    """The module that loads `name`.
+
+    Raises:
+        UserError: neither a known name nor a folder, file or Hub id.
+    """
+    if name in WORLD_MODELS:
+        return WORLD_MODELS[name]
+    path = Path(name)
+    if path.suffix in (".pt", ".pth"):
+        return "vjepa2"
+    if path.is_dir() or name.count("/") == 1:
+        from stages.world_models.hub import config_of
+
+        return VIDEO_MODELS.get(str(config_of(name).get("model_type")), "transformers_models")
+    raise unknown("world model", name, WORLD_MODELS)
+
+
+def label_of(name: str) -> str:
+    """The label that embeddings by `name` go under: the last part of a path or Hub id, as a plain name."""
+    stem = Path(name).name.removesuffix(".pt").removesuffix(".pth")
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", stem).lstrip("._-") or "embedding"
