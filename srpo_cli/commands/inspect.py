@@ -1,4 +1,4 @@
-"""`srpo inspect STORE|RUN`: what is in it, one episode of it, and pictures of that episode."""
+"""`srpo inspect STORE|RUN`: what is in it, one episode of it, what a reward did, and pictures."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -8,39 +8,69 @@ import typer
 from srpo_cli.console import emit
 from srpo_cli.options import Json
 
+COUNT = 2
+"""failures of each kind that --reward shows of a task"""
+
 
 def command(
     source: Annotated[
         str, typer.Argument(metavar="STORE|RUN", help="A rollout store or a run directory.", show_default=False)
     ],
     episode: Annotated[int | None, typer.Option(help="One episode of the store.", show_default=False)] = None,
+    reward: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LABEL", help="What a reward measured against, and the failures it ranks.", show_default=False
+        ),
+    ] = None,
+    count: Annotated[
+        int | None,
+        typer.Option(min=1, help=f"Best failures of a task, as many worst; default: {COUNT}.", show_default=False),
+    ] = None,
     video: Annotated[
         Path | None, typer.Option(metavar="OUT.mp4", help="The episode in real time.", show_default=False)
     ] = None,
     image: Annotated[
-        Path | None, typer.Option(metavar="OUT.png", help="Six moments of the episode.", show_default=False)
+        Path | None,
+        typer.Option(metavar="OUT.png", help="Six moments of the episode, or filmstrips.", show_default=False),
     ] = None,
     json: Json = False,
 ) -> None:
-    """Show what a store or run holds, or one episode with pictures of it.
+    """Show what a store or run holds, one episode, or what a reward did; with pictures.
 
-    Pictures are rendered from the stored states, in the store's look.
+    Pictures are rendered from the stored states, in the store's look. With --reward they are filmstrips of each task:
+    a typical success (the reference nearest to its centre), the best and the worst failures.
     Example: `srpo inspect runs/a/rollouts/000.zarr --episode 3 --image strip.png`
+    Example: `srpo inspect runs/a/rollouts/000.zarr --reward paper --image ranks.png`
     """
-    from data.errors import UserError
     from data.runs import Run
     from srpo_cli.report import text
 
-    if episode is None and (video or image):
-        raise UserError("pictures are of one episode; give --episode I")
+    _refuse_misplaced(source, episode, reward, {"video": video, "image": image, "count": count})
     if _is_run(source):
-        if episode is not None:
-            raise UserError(f"{source} is a run; give one of its stores: `srpo inspect {source}/rollouts/000.zarr ...`")
         emit(_run_facts(Run.open(source)), json, text.show_run)
+    elif reward is not None:
+        _show_reward(source, reward, count or COUNT, image, json)
     elif episode is None:
         emit(_store_facts(source), json, text.show_store)
     else:
         emit(_episode_facts(source, episode, video, image), json, text.show_episode)
+
+
+def _refuse_misplaced(source: str, episode: int | None, reward: str | None, extras: dict[str, Any]) -> None:
+    """Options that belong to others: extras are video, image and count, None where they are not given."""
+    from data.errors import UserError
+
+    if episode is not None and reward is not None:
+        raise UserError("give --episode I or --reward LABEL, not both")
+    if _is_run(source) and any(given is not None for given in (episode, reward, *extras.values())):
+        raise UserError(f"{source} is a run; give one of its stores: `srpo inspect {source}/rollouts/000.zarr ...`")
+    if extras["video"] and episode is None:
+        raise UserError("a video is of one episode; give --episode I")
+    if extras["image"] and episode is None and reward is None:
+        raise UserError("pictures are of one episode or of a reward; give --episode I or --reward LABEL")
+    if extras["count"] and reward is None:
+        raise UserError("--count is for --reward LABEL")
 
 
 def _is_run(source: str) -> bool:
@@ -74,6 +104,22 @@ def _episode_facts(source: str, index: int, video: Path | None, image: Path | No
     if video or image:
         facts |= _draw(store, index, video, image)
     return facts
+
+
+def _show_reward(source: str, label: str, count: int, image: Path | None, json: bool) -> None:
+    from data.store import RolloutStore
+    from srpo_cli.report.reward_facts import reward_facts, with_views
+    from srpo_cli.report.reward_text import show_reward
+    from srpo_cli.report.rewarded import read_reward
+
+    store = RolloutStore.open(source)
+    rewarded = read_reward(store, label)
+    facts = with_views(store, rewarded) if json else reward_facts(rewarded)
+    if image:
+        from srpo_cli.report.films import save_films
+
+        facts |= {"strips": save_films(store, facts["tasks"], count, image), "image": str(image)}
+    emit(facts, json, lambda shown: show_reward(shown, count))
 
 
 def _draw(store: Any, index: int, video: Path | None, image: Path | None) -> dict[str, Any]:

@@ -8,8 +8,9 @@ from data.errors import UserError
 from data.runs import Run
 from data.store import RolloutStore
 from srpo_cli import __version__
-from srpo_cli.report import history, page, sections, stores
+from srpo_cli.report import history, page, reward_sections, sections, stores
 from srpo_cli.report.overview import store_overview
+from srpo_cli.report.rewarded import read_reward
 from srpo_cli.report.words import store_words
 
 FOOTER = "Made by srpo {version}: Self-Referential Policy Optimization, arXiv 2511.15605."
@@ -61,7 +62,11 @@ def store_part(store: RolloutStore) -> list[str]:
 
 def _store_sections(store: RolloutStore, facts: dict[str, Any]) -> list[str]:
     label = stores.usual_label(store)
-    return [stores.episodes(facts), stores.rewards(store, facts, label), stores.strips(store, label)]
+    boxes = [stores.episodes(facts), stores.rewards(store, facts, label)]
+    rewarded = read_reward(store, label) if label else None
+    if rewarded and len(rewarded.centres):
+        return [*boxes, *reward_sections.boxes(store, rewarded)]
+    return [*boxes, stores.strips(store, label)]
 
 
 def _last_store(run: Run) -> tuple[RolloutStore | None, int]:

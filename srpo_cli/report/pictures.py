@@ -17,6 +17,7 @@ from stages.world_models.base import frame_indices
 STRIP_FRAMES, STRIP_SIZE = 6, 192
 BAND = 22
 """pixels below a frame for its caption"""
+FONT, BOLD, FONT_SIZE = cv2.FONT_HERSHEY_SIMPLEX, cv2.FONT_HERSHEY_DUPLEX, 0.45
 VIDEO_SIZE, VIDEO_FPS = 256, 20.0
 
 
@@ -29,11 +30,24 @@ class Strip:
     frames: np.ndarray
     """(F, H, W, 3) uint8"""
 
-    def png(self, gap: int = 4) -> bytes:
-        """The frames side by side on white."""
+    def row(self, gap: int = 4) -> np.ndarray:
+        """The frames side by side on white: (H, W, 3) uint8."""
         spacer = np.full((self.frames.shape[1], gap, 3), 255, np.uint8)
         parts = [part for frame in self.frames for part in (frame, spacer)][:-1]
-        return encode_png(np.concatenate(parts, axis=1))
+        return np.concatenate(parts, axis=1)
+
+    def png(self) -> bytes:
+        """`row` as PNG."""
+        return encode_png(self.row())
+
+    def words(self) -> str:
+        """`After 0, 40, 80 control steps.`"""
+        return f"After {', '.join(map(str, self.steps))} control steps."
+
+    def captioned(self) -> "Strip":
+        """The same with the control step written under each frame."""
+        named = [caption(frame, f"step {step}") for frame, step in zip(self.frames, self.steps, strict=True)]
+        return Strip(self.steps, np.stack(named))
 
 
 class EpisodeView:
@@ -57,12 +71,7 @@ class EpisodeView:
             UserError: the file cannot be written.
         """
         check_target(out, ".png")
-        strip = self.strip(index)
-        captioned = [caption(frame, f"step {step}") for frame, step in zip(strip.frames, strip.steps, strict=True)]
-        try:
-            out.write_bytes(Strip(strip.steps, np.stack(captioned)).png())
-        except OSError as error:
-            raise UserError(f"cannot write {out} ({error.strerror}); choose another file") from error
+        write_png(out, self.strip(index).captioned().row())
 
     def video(self, index: int, out: Path, size: int = VIDEO_SIZE) -> int:
         """Every moment of episode `index` as an MP4 in real time; returns how many frames it has.
@@ -87,9 +96,28 @@ class EpisodeView:
 
 def caption(frame: np.ndarray, text: str) -> np.ndarray:
     """(H, W, 3) with a white band of `BAND` pixels below that holds `text`."""
-    band = np.full((BAND, frame.shape[1], 3), 255, np.uint8)
-    cv2.putText(band, text, (4, BAND - 7), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (60, 60, 60), 1, cv2.LINE_AA)
-    return np.concatenate([frame, band])
+    return np.concatenate([frame, band(frame.shape[1], text)])
+
+
+def band(width: int, text: str, bold: bool = False) -> np.ndarray:
+    """(BAND, width, 3): `text` on white, squeezed where it is too long."""
+    shown, font = np.full((BAND, width, 3), 255, np.uint8), BOLD if bold else FONT
+    (taken, _), _ = cv2.getTextSize(text, font, FONT_SIZE, 1)
+    size = FONT_SIZE * min(1.0, (width - 8) / max(taken, 1))
+    cv2.putText(shown, text, (4, BAND - 7), font, size, (20, 20, 20) if bold else (60, 60, 60), 1, cv2.LINE_AA)
+    return shown
+
+
+def write_png(out: Path, picture: np.ndarray) -> None:
+    """(H, W, 3) uint8 RGB to a file.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    try:
+        out.write_bytes(encode_png(picture))
+    except OSError as error:
+        raise UserError(f"cannot write {out} ({error.strerror}); choose another file") from error
 
 
 def encode_png(picture: np.ndarray) -> bytes:

@@ -102,8 +102,7 @@ def _draw(store: RolloutStore, chosen: Mapping[str, int], label: str | None) -> 
         strip = view.strip(index)
         reward = episode_rewards(store, index)[label]["reward"] if label else None
         given = f" with reward {reward:.3f}" if reward is not None else ""
-        shown = ", ".join(str(step) for step in strip.steps)
-        words = f"Episode {index}, {kind}{given}: {texts[int(store.plan.task[index])]}. After {shown} control steps."
+        words = f"Episode {index}, {kind}{given}: {texts[int(store.plan.task[index])]}. {strip.words()}"
         parts.append(page.picture(strip.png(), words))
     return parts
 

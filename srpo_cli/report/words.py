@@ -1,4 +1,4 @@
-"""Settings in a few words, the same on the terminal and in the report."""
+"""Settings and outcomes in a few words, the same on the terminal and in the report."""
 
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -43,6 +43,24 @@ def reward_words(label: Mapping[str, Any]) -> str:
     name = min(presets, key=lambda preset: len(changes(preset)))
     made = f"{name} with {', '.join(changes(name))}" if changes(name) else name
     return f"{made}; embedding {label['embedding']}" if label.get("embedding") else made
+
+
+def centre_words(task: Mapping[str, Any], centre: str) -> str:
+    """What the centres stand for that a task's failures were measured against.
+
+    Args:
+        task: its summary by the reward stage. centre: the setting of that name.
+    """
+    if not task["centres"]:
+        return "-"
+    if centre == "each":
+        what = "each success"
+    elif task["fallback"]:
+        what = "all: no clusters"
+    else:
+        lone = task["centres"] - task["clustered"]
+        what = f"clusters and {lone} lone" if lone else "clusters"
+    return f"{what}; from earlier iterations" if task["source"] == "remembered" else what
 
 
 def update_words(label: Mapping[str, Any]) -> str:

@@ -8,9 +8,9 @@ import pytest
 
 from data.store import RolloutStore
 from srpo_cli.__main__ import run as srpo
-from tests.srpo_cli.report.conftest import run, states, store
+from tests.srpo_cli.report.conftest import measured, run, states, store
 
-__all__ = ["run", "states", "store"]
+__all__ = ["measured", "run", "states", "store"]
 
 
 def test_a_store(store: RolloutStore, capsys: pytest.CaptureFixture[str]) -> None:
@@ -28,7 +28,9 @@ def test_an_episode_with_pictures(store: RolloutStore, tmp_path: Path, capsys: p
     assert srpo(words) == 0
     facts = json.loads(capsys.readouterr().out)
     assert (facts["steps"], facts["video_frames"]) == (8, 9)
-    assert cv2.imread(str(image)).shape == (192 + 22, 6 * 192 + 5 * 4, 3)
+    picture = cv2.imread(str(image))
+    assert picture is not None
+    assert picture.shape == (192 + 22, 6 * 192 + 5 * 4, 3)
     capture = cv2.VideoCapture(str(video))
     assert capture.get(cv2.CAP_PROP_FRAME_COUNT) == 9
     assert capture.get(cv2.CAP_PROP_FPS) == 20
@@ -47,6 +49,57 @@ def test_a_run(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert len(json.loads(capsys.readouterr().out)["iterations"]) == 4
 
 
+def test_a_reward(measured: RolloutStore, capsys: pytest.CaptureFixture[str]) -> None:
+    assert srpo(["inspect", measured.path, "--reward", "paper", "--count", "1"]) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    for words in ("paper; embedding pixels; 8 episodes, 3 successes, 5 failures", "2 5 10", "0 (1.93)", "1 (9.93)"):
+        assert words in text
+    assert "…" not in text
+    assert "no reward yet" not in text
+    assert srpo(["inspect", measured.path, "--reward", "binary"]) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert "every failure gets 0" in text
+    assert "best" not in text
+
+
+def test_a_reward_with_filmstrips(measured: RolloutStore, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    image = tmp_path / "ranks.png"
+    words = ["inspect", measured.path, "--reward", "paper", "--count", "1", "--image", str(image)]
+    assert srpo([*words, "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert (facts["strips"], facts["image"]) == (4, str(image))
+    picture = cv2.imread(str(image))
+    assert picture is not None
+    assert picture.shape[1] == 2 * 10 + 6 * 160 + 5 * 4
+    task, lost = facts["tasks"]
+    assert [row["episode"] for row in task["ranked"]] == [4, 3, 5]
+    assert len(task["map"]["points"]) == 6
+    assert [curve["episode"] for curve in task["curves"]] == [0, 1, 4, 5, 3]
+    assert (len(lost["map"]["points"]), lost["curves"]) == (2, [])
+    assert srpo(words) == 0
+    assert f"image: {image}" in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("--reward papre", "did you mean 'paper'? known: binary, paper"),
+        ("--reward paper --episode 3", "not both"),
+        ("--reward paper --video {folder}/x.mp4", "a video is of one episode"),
+        ("--reward paper --image {folder}/x.jpg", "must end in .png"),
+        ("--reward paper --image {folder}/none/x.png", "no folder"),
+        ("--image {folder}/x.png", "give --episode I or --reward LABEL"),
+        ("--count 3", "--count is for --reward"),
+    ],
+)
+def test_mistakes_with_rewards(
+    words: str, message: str, measured: RolloutStore, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert srpo(["inspect", measured.path, *words.format(folder=tmp_path).split()]) == 2
+    assert message in capsys.readouterr().err
+    assert not list(tmp_path.glob("x.*"))
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -56,6 +109,8 @@ def test_a_run(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
         ("{store} --episode 3 --image {folder}/x.jpg", "must end in .png"),
         ("{store} --episode 3 --video {folder}/none/x.mp4", "no folder"),
         ("{run} --episode 3", "is a run"),
+        ("{run} --reward paper", "is a run"),
+        ("{run} --image x.png", "is a run"),
         ("{folder}/none", "no rollout store"),
     ],
 )

@@ -11,13 +11,14 @@ from data.rates import rate
 from data.store import Episode, Layout, Plan, RolloutStore
 from stages.sim.simulator import Simulator
 from stages.sim.tasks import suite_tasks
+from tests.srpo_cli.report.measured import NASTY, measured
 
 TASKS = (2, 9)
 TASK = np.repeat(TASKS, 4)
 SUCCESS = np.array([1, 0, 1, 0, 0, 0, 0, 1], bool)
 STEPS = np.array([5, 8, 3, 8, 8, 8, 8, 6])
 REWARD = np.array([1, 0.2, 1, 0.6, np.nan, 0.3, 0.1, 1])
-NASTY = 'pick up <b>the "juice"</b> & place it'
+__all__ = ["measured"]
 
 
 @pytest.fixture(scope="session")

@@ -69,6 +69,7 @@ def test_pictures_are_six_moments(run: Path) -> None:
     data = re.findall(r"base64,([^\"]*)", report_html([str(run)]))
     for picture in data:
         pixels = cv2.imdecode(np.frombuffer(base64.b64decode(picture), np.uint8), cv2.IMREAD_COLOR)
+        assert pixels is not None
         assert pixels.shape == (192, 6 * 192 + 5 * 4, 3)
         assert pixels.std() > 10
 
