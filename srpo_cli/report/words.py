@@ -59,8 +59,14 @@ def centre_words(task: Mapping[str, Any], centre: str) -> str:
         what = "all: no clusters"
     else:
         lone = task["centres"] - task["clustered"]
-        what = f"clusters and {lone} lone" if lone else "clusters"
+        what = "a cluster" if task["clustered"] == 1 else "clusters"
+        what += f" and {lone} lone" if lone else ""
     return f"{what}; from earlier iterations" if task["source"] == "remembered" else what
+
+
+def figures(value: float, digits: int = 4) -> str:
+    """`digits` significant ones, zeros at the end too: 0.5 as `0.5000`, 1234.5 as `1234`."""
+    return f"{value:#.{digits}g}".rstrip(".")
 
 
 def update_words(label: Mapping[str, Any]) -> str:

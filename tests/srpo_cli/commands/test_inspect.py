@@ -52,7 +52,12 @@ def test_a_run(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_reward(measured: RolloutStore, capsys: pytest.CaptureFixture[str]) -> None:
     assert srpo(["inspect", measured.path, "--reward", "paper", "--count", "1"]) == 0
     text = " ".join(capsys.readouterr().out.split())
-    for words in ("paper; embedding pixels; 8 episodes, 3 successes, 5 failures", "2 5 10", "0 (1.93)", "1 (9.93)"):
+    for words in (
+        "paper; embedding pixels; 8 episodes, 3 successes, 5 failures",
+        "2.00 5.00 10.0",
+        "0 (1.930)",
+        "1 (9.930)",
+    ):
         assert words in text
     assert "…" not in text
     assert "no reward yet" not in text
