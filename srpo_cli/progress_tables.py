@@ -15,6 +15,7 @@ from srpo_cli.report.charts import GREY, MANY, STYLE
 STAGES = ("nothing reached", "reached", "grasped", "lifted", "above target", "placed")
 PAPER, TRUTH = ("sc", "mono", "mmd", "js", "smd"), ("rank", "pairs")
 TITLES = {"sc": "SC", "mono": "Mono", "mmd": "MMD", "js": "JS", "smd": "SMD", "rank": "rank", "pairs": "pairs"}
+SHORT = {"agentview": "agent", "robot0_eye_in_hand": "hand"}
 LEGEND = """\
 SC: Spearman correlation of a success's progress with time; Mono: share of its steps that go up; MMD, JS, SMD: how far
 apart successes and failures end (arXiv 2511.15605, Table 3); rank: Spearman correlation of a failure's reward with its
@@ -29,12 +30,15 @@ def show_progress(result: Mapping[str, Any]) -> None:
     out.print(f"{result['episodes']} episodes of tasks {tasks}: {result['successes']} successes; failures: {failures}")
     for protocol, measures in (("held out", (*TRUTH, *PAPER)), ("own end", PAPER)):
         rows = [row for row in result["rows"] if row["protocol"] == protocol]
-        cells = [[row["world_model"], row["distance"], *(_cell(row[name]) for name in measures)] for row in rows]
+        cells = [
+            [row["world_model"], SHORT[row["camera"]], row["distance"], *(_cell(row[name]) for name in measures)]
+            for row in rows
+        ]
         title = f"progress signals, references {protocol}" if protocol == "held out" else "the paper's protocol"
-        out.print(table(title, ["world model", "distance", *(TITLES[name] for name in measures)], cells))
+        out.print(table(title, ["world model", "camera", "distance", *(TITLES[name] for name in measures)], cells))
     out.print(LEGEND)
     best = result["best"]
-    out.print(f"best by rank: {best['world_model']}, {best['distance']}")
+    out.print(f"best by rank: {best['world_model']}, {SHORT[best['camera']]}, {best['distance']}")
 
 
 def draw_progress(result: Mapping[str, Any], path: Path) -> None:
@@ -45,7 +49,7 @@ def draw_progress(result: Mapping[str, Any], path: Path) -> None:
         left, right = figure.subplots(1, 2, sharey=True)
         _intervals(left, rows, "rank", "rank correlation of reward with true progress, failures")
         _intervals(right, rows, "sc", "SC: correlation of progress with time, successes")
-        left.set_yticks(range(len(rows)), [f"{row['world_model']}: {row['distance']}" for row in rows], fontsize=8.5)
+        left.set_yticks(range(len(rows)), [_name(row) for row in rows], fontsize=8.5)
         left.invert_yaxis()
         FigureCanvasAgg(figure).print_png(str(path))
 
@@ -59,6 +63,10 @@ def _intervals(axes: Axes, rows: Sequence[Mapping[str, Any]], name: str, title: 
         axes.plot([estimate], [place], color=colour, marker="o")
     axes.axvline(0, color=GREY, linewidth=0.8)
     axes.set_title(title, fontsize=9)
+
+
+def _name(row: Mapping[str, Any]) -> str:
+    return f"{row['world_model']}, {SHORT[row['camera']]}: {row['distance']}"
 
 
 def _cell(value: Sequence[float]) -> str:

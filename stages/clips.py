@@ -50,16 +50,13 @@ class Clips:
         return moments if self._source == "states" else moments * int(self._store.attrs["chunk"])
 
     def frames(self, index: int, moments: np.ndarray) -> np.ndarray:
-        """Moments (n,) of an episode -> (n, S, S, 3) uint8, upright; each different one is drawn once."""
-        chosen, where = np.unique(moments, return_inverse=True)
+        """Moments (n,) of an episode -> (n, S, S, 3) uint8, upright."""
         if self._view:
-            rows = self._store.states(index)[chosen]
+            rows = self._store.states(index)[moments]
             task = int(self._store.plan.task[index])
-            pictures = self._view.frames(task, rows, self._camera, self._size, *self._varied(index))
-        else:
-            seen = self._store.group[f"query/image/{self._camera}"][index, : self.moments(index)]  # type: ignore[index]
-            pictures = np.stack([resized(picture, self._size) for picture in np.asarray(seen)[chosen]])
-        return pictures[where]
+            return self._view.frames(task, rows, self._camera, self._size, *self._varied(index))
+        seen = self._store.group[f"query/image/{self._camera}"][index, : self.moments(index)]  # type: ignore[index]
+        return np.stack([resized(picture, self._size) for picture in np.asarray(seen)[moments]])
 
     def _varied(self, index: int) -> tuple[Variation, ...]:
         """An episode's own variation, a function of the seed and the episode alone."""

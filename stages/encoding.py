@@ -1,10 +1,12 @@
 """Rendering and encoding at once: frames are drawn in one thread while others encode the episodes before.
 
 On a CPU an episode is encoded alone, by one torch thread, several at a time: the bits of a row depend neither on the
-number of threads nor on which episodes are encoded with it. On a GPU episodes go in batches sized to its memory, always
-full (the last episode fills the last one), since the size of a batch may change the last bits there.
+number of threads nor on which episodes are encoded with it. On a GPU clips go in batches sized to its memory, always
+full (the last episode fills the last one), since the size of a batch may change the last bits there. An image encoder
+takes the different frames of an episode at once, each once.
 
-Legend: F frames a clip, D length of the embedding, K prefixes, m moments of d numbers.
+Legend: n different frames of an episode, F frames a clip, D length of the embedding, K prefixes, m moments of d
+numbers.
 """
 
 import os
@@ -17,7 +19,7 @@ import numpy as np
 import torch
 
 from stages.clips import Clips
-from stages.world_models.base import EncoderSpec, WorldModel, frame_indices
+from stages.world_models.base import EncoderSpec, ImageEncoder, WorldModel, frame_indices
 
 MAX_THREADS = 8
 MAX_BATCH = 32
@@ -49,14 +51,21 @@ class Wanted:
 class Seen:
     """The frames of an episode that its rows are computed from."""
 
+    frames: np.ndarray
+    """(n, S, S, 3), each different one once"""
     clip: np.ndarray
-    """(F, S, S, 3)"""
+    """(F,) which of them are the clip"""
     dense: np.ndarray
-    """(2 K, S, S, 3): every second one ends a prefix"""
+    """(2 K,) which of them prefixes are taken from: every second one ends a prefix"""
     steps: np.ndarray
     """(2 K,) their control steps"""
     path: np.ndarray
-    """(moments, S, S, 3)"""
+    """(moments,) which of them are the path"""
+
+    @property
+    def ends(self) -> range:
+        """Where in `dense` prefixes end."""
+        return range(1, len(self.dense), 2)
 
 
 def encode_episodes(
@@ -81,8 +90,8 @@ def encode_episodes(
 
 
 def batch_size(model: WorldModel) -> int:
-    """How many clips fit a GPU at once, by the memory that one takes; 1 on a CPU."""
-    if model.device == "cpu":
+    """How many clips fit a GPU at once, by the memory that one takes; 1 on a CPU, and for an image encoder."""
+    if model.device == "cpu" or isinstance(model, ImageEncoder):
         return 1
     device = torch.device(model.device)
     torch.cuda.reset_peak_memory_stats(device)
@@ -97,24 +106,36 @@ def _look(clips: Clips, index: int, spec: EncoderSpec, wanted: Wanted) -> Seen:
     length = clips.moments(index)
     counts = [spec.frames, 2 * wanted.prefixes, wanted.moments]
     chosen = [frame_indices(length, count) if count else np.zeros(0, np.int64) for count in counts]
-    frames = clips.frames(index, np.concatenate(chosen))
-    clip, dense, path = np.split(frames, np.cumsum(counts)[:-1])
-    return Seen(clip, dense, clips.step(chosen[1]), path)
+    moments, which = np.unique(np.concatenate(chosen), return_inverse=True)
+    clip, dense, path = np.split(which, np.cumsum(counts)[:-1])
+    return Seen(clips.frames(index, moments), clip, dense, clips.step(chosen[1]), path)
 
 
 def _encode(model: WorldModel, seen: Sequence[Seen], wanted: Wanted, batch: int) -> list[Rows]:
+    if isinstance(model, ImageEncoder):
+        return [_of_images(model, one, wanted) for one in seen]
     padded = [*seen, *[seen[-1]] * (batch - len(seen))]
-    embeddings = model.encode(np.stack([one.clip for one in padded]))
-    return [_rows(model, one, wanted, embedding) for one, embedding in zip(seen, embeddings, strict=False)]
+    embeddings = model.encode(np.stack([one.frames[one.clip] for one in padded]))
+    return [_of_clips(model, one, wanted, embedding) for one, embedding in zip(seen, embeddings, strict=False)]
 
 
-def _rows(model: WorldModel, seen: Seen, wanted: Wanted, embedding: np.ndarray) -> Rows:
+def _of_images(model: ImageEncoder, seen: Seen, wanted: Wanted) -> Rows:
+    """As `_of_clips` does with `encode`, `prefixes` and `moments`, from features computed once."""
+    features = model.features(seen.frames)
+    rows = {"embedding": model.pool(features[seen.clip])}
+    if wanted.prefixes:
+        rows |= {"prefix": model.pooled_prefixes(features[seen.dense], seen.ends), "prefix_step": seen.steps[1::2]}
+    if wanted.moments:
+        rows["moments"] = model.sketch(features[seen.path])
+    return rows
+
+
+def _of_clips(model: WorldModel, seen: Seen, wanted: Wanted, embedding: np.ndarray) -> Rows:
     rows = {"embedding": embedding}
     if wanted.prefixes:
-        ends = range(1, 2 * wanted.prefixes, 2)
-        rows |= {"prefix": model.prefixes(seen.dense, ends), "prefix_step": seen.steps[1::2]}
+        rows |= {"prefix": model.prefixes(seen.frames[seen.dense], seen.ends), "prefix_step": seen.steps[1::2]}
     if wanted.moments:
-        rows["moments"] = model.moments(seen.path)
+        rows["moments"] = model.moments(seen.frames[seen.path])
     return rows
 
 

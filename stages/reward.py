@@ -6,7 +6,7 @@ Reads `encode/LABEL/embedding` and what happened to the episodes; writes, under 
     reward/LABEL/distance      (N,) float64  to the nearest centre; NaN where there is none
     reward/LABEL/reference     (N,) int64    that centre's row in `centres`; -1 where there is none
     reward/LABEL/is_reference  (N,) bool     a success that counts towards a centre
-    reward/LABEL/centres       (K, D) float32, centre_task (K,) int64
+    reward/LABEL/centres       (K, D) float32 (of paths (K, m, d)), centre_task (K,) int64
 
 attrs: every setting, the embedding's label, the hash of all inputs and a summary of each task; written last, so that a
 group without them is unfinished. The same works on anyone's arrays, from an `.npz` file to another.
@@ -45,7 +45,7 @@ class Batch:
     encoder: Mapping[str, Any]
     """the embedding's attributes: world model, weights, frames, size"""
     rows: np.ndarray | None
-    """(n, D)"""
+    """(n, D); of paths (n, m, d)"""
 
 
 def reward_store(
@@ -89,6 +89,8 @@ def reward_store(
 def reward_file(path: str | Path, out: str | Path | None, settings: RewardSettings) -> dict[str, Any]:
     """Reward anyone's arrays: `embedding` (N, D), `success` (N,), `task` (N,), optionally `group` (N,), in an `.npz`.
 
+    With a distance of paths, `moments` (N, m, d) in place of `embedding`.
+
     Writes reward, distance, reference, is_reference (N,), centres (K, D), centre_task (K,), the settings as JSON and
     the hash of the inputs; by default beside the input, as FILE-LABEL.npz. What an earlier call wrote there is
     replaced, anything else is not.
@@ -99,9 +101,10 @@ def reward_file(path: str | Path, out: str | Path | None, settings: RewardSettin
     Raises:
         UserError: a file that is missing, truncated or no `.npz`, lacks an array, or holds bad rows (named).
     """
-    needed = ("embedding", "success", "task") if settings.needs_embedding else ("success", "task")
+    rows = _array(settings)
+    needed = (rows, "success", "task") if settings.needs_embedding else ("success", "task")
     arrays = read_arrays(Path(path), needed, ("group",))
-    result = compute_rewards(arrays.get("embedding"), arrays["success"], arrays["task"], arrays.get("group"), settings)
+    result = compute_rewards(arrays.get(rows), arrays["success"], arrays["task"], arrays.get("group"), settings)
     inputs = digest(*(arrays[name] for name in sorted(arrays)))
     target = Path(out) if out else Path(path).with_name(f"{Path(path).stem}-{_default_label(settings)}.npz")
     lineage = {"settings": np.array(json.dumps(asdict(settings))), "inputs": np.array(inputs)}
@@ -127,7 +130,7 @@ def _read_batch(store: RolloutStore, settings: RewardSettings, asked: str | None
     if not len(done):
         raise UserError(f"{store.path} has no finished episode to reward; run `srpo collect {store.path}` first")
     label = _choose_embedding(store, asked) if settings.needs_embedding else None
-    rows = _embedding_rows(store, label, done) if label else None
+    rows = _embedding_rows(store, label, done, _array(settings)) if label else None
     encoder = (store.label_attrs("encode", label) if label else None) or {}
     plan = store.plan
     return Batch(done, store.success()[done], plan.task[done], plan.group[done], label, encoder, rows)
@@ -144,15 +147,27 @@ def _choose_embedding(store: RolloutStore, asked: str | None) -> str:
     return asked or whole[0]
 
 
-def _embedding_rows(store: RolloutStore, label: str, done: np.ndarray) -> np.ndarray:
-    rows = np.asarray(store.group[f"encode/{label}/embedding"][:])[done]  # type: ignore[index]
-    missing = done[~np.isfinite(rows).all(axis=1)]
+def _array(settings: RewardSettings) -> str:
+    """What of an encoding is compared."""
+    return "moments" if settings.needs_paths else "embedding"
+
+
+def _embedding_rows(store: RolloutStore, label: str, done: np.ndarray, array: str) -> np.ndarray:
+    """(n, D) or (n, m, d)."""
+    if f"encode/{label}/{array}" not in store.group:
+        raise UserError(
+            f"embedding '{label}' of {store.path} has no {array}, which distance=dtw compares; encode with"
+            " --set moments=32"
+        )
+    rows = np.asarray(store.group[f"encode/{label}/{array}"][:])[done]  # type: ignore[index]
+    flat = rows.reshape(len(rows), -1)
+    missing = done[~np.isfinite(flat).all(axis=1)]
     if len(missing):
         raise UserError(
             f"no finite embedding '{label}' of {_episodes(missing)} of {store.path}; run the `srpo encode` that made"
             f" '{label}' again"
         )
-    zero = done[~rows.any(axis=1)]
+    zero = done[~flat.any(axis=1)]
     if len(zero):
         raise UserError(
             f"embedding '{label}' of {_episodes(zero)} of {store.path} is all zeros, which a failed encoder leaves;"
@@ -178,7 +193,7 @@ def _remembered(
         for task in sorted(wanted - found.keys()):
             members = won[earlier.plan.task[won] == task]
             if len(members):
-                found[task] = _embedding_rows(earlier, batch.label, members)
+                found[task] = _embedding_rows(earlier, batch.label, members, _array(settings))
     return found
 
 

@@ -110,7 +110,7 @@ def bench_progress(
 
     Encodings are kept in the stores, so that a second run only adds what is new. Good stores hold successes and
     failures at every stage: `srpo demo demos.zarr --tasks 0,2,4,7,9 --per-task 60 --noise 0.1 --set mistakes=0.7`.
-    Settings (--set): prefixes, moments, variation, resamples.
+    Settings (--set): cameras, prefixes, moments, variation, resamples.
     Example: `srpo bench progress demos.zarr --world-models pixels,efficientnet-lite0,mini --image progress.png`
     """
     from data.settings import build, parse_assignments

@@ -15,7 +15,7 @@ def command(
         str,
         typer.Argument(metavar="STORE|FILE.npz", help="A rollout store, or arrays of your own.", show_default=False),
     ],
-    preset: Annotated[str, typer.Option(help="paper, siirl, cosine or binary.")] = "paper",
+    preset: Annotated[str, typer.Option(help="paper, siirl, cosine, path or binary.")] = "paper",
     embedding: Annotated[
         str | None, typer.Option(help="Which embedding to measure with; default: the only one.", show_default=False)
     ] = None,
@@ -36,7 +36,8 @@ def command(
 ) -> None:
     """Reward every episode: 1 for a success, up to alpha for a failure that came near one.
 
-    FILE.npz holds embedding (N, D), success (N,) and task (N,). Settings (--set): distance, centre, radius, gap,
+    `path` compares paths of moments: encode with --set moments=32. FILE.npz holds embedding (N, D) (for `path` moments
+    (N, m, d)), success (N,) and task (N,). Settings (--set): distance, centre, radius, gap,
     eps, min_samples, noise, normalise, ddof, scope, slope, alpha, all_fail.
     Example: `srpo reward runs/a/rollouts/000.zarr --preset paper --set alpha=0.5 --set noise=keep`
     """

@@ -44,7 +44,7 @@ def task_map(rewarded: Rewarded, task: int) -> dict[str, Any] | None:
     """The episodes and the centres of a task on their plane; None where fewer than two can be placed.
 
     Returns:
-        share [2]; episodes [n], points [n][2]; centres [k][2].
+        share [2]; episodes [n], points [n][2]; centres [k][2], none of paths.
     """
     if rewarded.embedding is None or rewarded.embedding.shape[1] < 2:
         return None
@@ -58,7 +58,7 @@ def task_map(rewarded: Rewarded, task: int) -> dict[str, Any] | None:
         "share": plane.share.tolist(),
         "episodes": members[whole].tolist(),
         "points": plane.points(rows[whole]).tolist(),
-        "centres": plane.points(centres).tolist() if len(centres) else [],
+        "centres": plane.points(centres).tolist() if len(centres) and not rewarded.of_paths else [],
     }
 
 

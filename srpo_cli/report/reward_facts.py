@@ -119,7 +119,11 @@ def _references(rewarded: Rewarded, references: np.ndarray) -> list[Facts]:
 def _ranked(rewarded: Rewarded, failed: np.ndarray, references: np.ndarray) -> list[Facts]:
     order = failed[np.lexsort((rewarded.distance[failed], -rewarded.reward[failed]))]
     near: list[tuple[int | None, float | None]] = [(None, None)] * len(order)
-    if rewarded.embedding is not None and len(references) and len(failed):
+    if rewarded.of_paths and len(references):
+        first = np.flatnonzero(rewarded.centre_task == rewarded.task[references[0]])[0]
+        own = references[rewarded.reference[order] - first]
+        near = list(zip(own.tolist(), rewarded.distance[order].tolist(), strict=True))
+    elif rewarded.embedding is not None and len(references) and len(failed):
         rows, distance = rewarded.embedding, rewarded.attrs["settings"]["distance"]
         which, far = nearest_rows(rows[order], rows[references], distance)
         near = list(zip(references[which].tolist(), far.tolist(), strict=True))

@@ -35,7 +35,7 @@ class Rewarded:
     reference: np.ndarray
     is_reference: np.ndarray
     centres: np.ndarray
-    """(K, D) float64"""
+    """(K, D) float64; of a distance of paths (K, m, d)"""
     centre_task: np.ndarray
     embedding: np.ndarray | None
     """(N, D) float32; None where the reward read none"""
@@ -44,8 +44,13 @@ class Rewarded:
         """The episodes of a task that have a reward."""
         return np.flatnonzero((self.task == task) & np.isfinite(self.reward))
 
+    @property
+    def of_paths(self) -> bool:
+        """Whether distances are between paths, so that centres are the references' own."""
+        return self.centres.ndim == 3
+
     def centres_of(self, task: int) -> np.ndarray:
-        """(k, D) the centres of a task."""
+        """(k, D) the centres of a task; of paths (k, m, d)."""
         found: np.ndarray = self.centres[self.centre_task == task]
         return found
 

@@ -1,10 +1,11 @@
-"""Distances between embeddings. Shapes: N rows, K centres, D dimensions."""
+"""Distances between embeddings, or between paths. Shapes: N rows, K centres, D dimensions; m moments of d numbers."""
 
 from collections.abc import Callable
 
 import numpy as np
 
 from data.errors import UserError
+from stages.progress.paths import compare, dtw_table
 
 
 def l2(rows: np.ndarray, centre: np.ndarray) -> np.ndarray:
@@ -40,12 +41,15 @@ def nearest(rows: np.ndarray, centres: np.ndarray, distance: str) -> tuple[np.nd
     """Distance of each row to its nearest centre, and which one that is (the paper's Eq. 4).
 
     Args:
-        rows: (N, D). centres: (K, D), K >= 1. distance: a name of `DISTANCES`.
+        rows: (N, D). centres: (K, D), K >= 1. distance: a name of `DISTANCES`; or both (.., m, d) for `dtw`.
 
     Returns:
         distance (N,) and index (N,) into `centres`, the first of equals.
     """
-    table = np.stack([DISTANCES[distance](rows, centre) for centre in centres], axis=1)
+    if distance == "dtw":
+        table = dtw_table(compare(rows, centres))
+    else:
+        table = np.stack([DISTANCES[distance](rows, centre) for centre in centres], axis=1)
     index = table.argmin(axis=1)
     return table[np.arange(len(rows)), index], index
 

@@ -1,6 +1,6 @@
 """The checks between anyone's arrays and the reward: what is wrong, in which row.
 
-Shapes: N episodes, D dimensions.
+Shapes: N episodes, D dimensions; of paths, m moments of d numbers.
 """
 
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ def check_inputs(
     group: np.ndarray | None,
     settings: RewardSettings,
 ) -> Checked:
-    """The arrays as the reward needs them: (N, D) float64, (N,) bool, (N,) and (N,).
+    """The arrays as the reward needs them: (N, D) or (N, m, d) float64, (N,) bool, (N,) and (N,).
 
     Without need of embeddings, (N, 0) stands for them.
 
@@ -40,46 +40,56 @@ def check_inputs(
         return np.zeros((n, 0)), success, task, group
     if embedding is None:
         raise UserError("no embedding to measure distances with; give embedding (N, D), or use --preset binary")
-    rows = check_embedding(np.asarray(embedding), n)
+    rows = check_embedding(np.asarray(embedding), n, settings.needs_paths)
     if settings.distance == "cosine":
         _refuse_rows(np.all(rows == 0, axis=1), "embedding is all zeros, which has no cosine")
     return rows, success, task, group
 
 
-def check_embedding(embedding: np.ndarray, n: int, what: str = "embedding") -> np.ndarray:
-    """(n, D) embeddings as float64.
+def check_embedding(embedding: np.ndarray, n: int, paths: bool = False, what: str = "embedding") -> np.ndarray:
+    """(n, D) embeddings, or (n, m, d) paths, as float64.
 
     Raises:
         UserError: another shape or kind, or a row that is NaN or infinite (named).
     """
-    if embedding.ndim != 2 or embedding.shape[1] == 0:
+    if paths and (embedding.ndim != 3 or embedding.shape[1] < 2 or embedding.shape[2] == 0):
+        raise UserError(f"{what} must be (N, m, d) for distance=dtw, with m >= 2 and d >= 1, not {embedding.shape}")
+    if not paths and (embedding.ndim != 2 or embedding.shape[1] == 0):
         raise UserError(f"{what} must be (N, D) with D >= 1, not {embedding.shape}")
     if len(embedding) != n:
         raise UserError(f"{what} has {len(embedding)} rows, success has {n}; give one row an episode")
     if embedding.dtype.kind not in "fiu":
         raise UserError(f"{what} must hold real numbers, not {embedding.dtype}")
     rows = embedding.astype(np.float64)
-    _refuse_rows(~np.all(np.abs(rows) < LARGEST, axis=1), f"{what} is NaN or infinite")
+    _refuse_rows(~np.all(np.abs(rows.reshape(n, -1)) < LARGEST, axis=1), f"{what} is NaN or infinite")
     return rows
 
 
-def check_remembered(remembered: Mapping[int, np.ndarray], dimensions: int) -> dict[int, np.ndarray]:
-    """Remembered successes a task, (R, D) float64; tasks without any are left out.
+def check_remembered(remembered: Mapping[int, np.ndarray], shape: tuple[int, ...]) -> dict[int, np.ndarray]:
+    """Remembered successes a task, (R, D) or (R, m, d) float64; tasks without any are left out.
+
+    Args:
+        shape: of a row of the batch.
 
     Raises:
-        UserError: another D than the batch's, or a bad row.
+        UserError: another shape than the batch's, or a bad row.
     """
     checked = {}
     for task, rows in remembered.items():
         if len(rows) == 0:
             continue
-        checked[task] = check_embedding(np.asarray(rows), len(rows), f"remembered embedding of task {task}")
-        if rows.shape[1] != dimensions:
+        what = f"remembered embedding of task {task}"
+        checked[task] = check_embedding(np.asarray(rows), len(rows), len(shape) == 2, what)
+        if rows.shape[1:] != shape:
             raise UserError(
-                f"remembered embeddings of task {task} have {rows.shape[1]} dimensions, the batch's have {dimensions};"
-                " encode both with the same world model"
+                f"remembered embeddings of task {task} have {_times(rows.shape[1:])} dimensions, the batch's have"
+                f" {_times(shape)}; encode both with the same world model"
             )
     return checked
+
+
+def _times(shape: tuple[int, ...]) -> str:
+    return " x ".join(map(str, shape))
 
 
 def _check_success(success: np.ndarray) -> np.ndarray:

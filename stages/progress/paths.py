@@ -59,6 +59,11 @@ def compare(moments: np.ndarray, references: np.ndarray) -> Compared:
 
 
 def dtw(compared: Compared) -> np.ndarray:
+    """Dynamic time warping to the nearest reference: the least of `dtw_table`. (N,) float64."""
+    return dtw_table(compared).min(axis=1)
+
+
+def dtw_table(compared: Compared) -> np.ndarray:
     """Dynamic time warping: the mean distance of a reference's moments to those that the episode passes meanwhile.
 
     Every moment of the reference is matched to one of the episode's, the first to the first, never back in time;
@@ -66,9 +71,10 @@ def dtw(compared: Compared) -> np.ndarray:
     does after the episode stopped is measured against where the episode came nearest to it.
 
     Returns:
-        (N,) float64 >= 0; 1/2 for an episode that stays where a straight, even reference begins.
+        (N, R) float64 >= 0; 1/2 for an episode that stays where a straight, even reference begins.
     """
-    return (_follow(compared.apart).min(axis=-1) / compared.apart.shape[2]).min(axis=1)
+    table: np.ndarray = _follow(compared.apart).min(axis=-1) / compared.apart.shape[2]
+    return table
 
 
 def remaining(compared: Compared, where: Literal["last", "furthest"] = "last") -> np.ndarray:
@@ -142,12 +148,9 @@ def _left(steps: np.ndarray) -> np.ndarray:
 
 
 def _apart(wanted: np.ndarray, path: np.ndarray) -> np.ndarray:
-    """Distances of (R, M, d) to the moments of one path (m, d): (R, M, m); what is within rounding of 0 is 0.
-
-    From inner products summed without BLAS, so that the number of threads cannot change a bit.
-    """
+    """Distances of (R, M, d) to the moments of one path (m, d): (R, M, m); what is within rounding of 0 is 0."""
     norms = np.square(wanted).sum(axis=-1)[..., None] + np.square(path).sum(axis=-1)
-    square = norms - 2 * np.einsum("rkd,jd->rkj", wanted, path)
+    square = norms - 2 * wanted @ path.T
     return np.sqrt(np.where(square > ROUNDING * norms, square, 0))
 
 

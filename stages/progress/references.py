@@ -25,7 +25,7 @@ class References:
     """The centres of one task's successes."""
 
     centres: np.ndarray
-    """(K, D) float64, K >= 1"""
+    """(K, D) float64, K >= 1; the successes' paths (K, m, d) where each stands for itself"""
     member: np.ndarray
     """(n,) int: the centre that each success belongs to, -1 if it was left out as noise"""
     clustered: int
@@ -40,7 +40,7 @@ def find_references(successes: np.ndarray, settings: RewardSettings) -> Referenc
     """Centres of the successes.
 
     Args:
-        successes: (n, D), n >= 1, finite.
+        successes: (n, D), n >= 1, finite; of paths (n, m, d) with centre=each.
     """
     n = len(successes)
     if settings.centre == "each":

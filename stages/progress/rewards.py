@@ -1,6 +1,6 @@
 """The progress reward of a batch: 1 for a success; for a failure, alpha times how near it came to the successes.
 
-Shapes: N episodes, K centres, D dimensions, F failures that are normalised together.
+Shapes: N episodes, K centres, D dimensions (of paths m x d), F failures that are normalised together.
 """
 
 from collections.abc import Mapping
@@ -60,7 +60,7 @@ class RewardResult:
     is_reference: np.ndarray
     """(N,) bool: a success that counts towards a centre"""
     centres: np.ndarray
-    """(K, D) float64"""
+    """(K, D) float64; of paths (K, m, d)"""
     centre_task: np.ndarray
     """(K,): the task that each centre belongs to"""
     tasks: tuple[TaskSummary, ...]
@@ -77,7 +77,8 @@ def compute_rewards(
     """Reward every episode of a batch; a task's successes are its failures' references.
 
     Args:
-        embedding: (N, D), finite, no zero rows; None is enough where `settings.needs_embedding` is false.
+        embedding: (N, D), finite, no zero rows; of paths (N, m, d) where `settings.needs_paths`; None is enough where
+            `settings.needs_embedding` is false.
         success: (N,) of 0 and 1. task: (N,) int or text. group: (N,) int, for scope=group.
         remembered: task -> (R, D) successes of earlier batches, for tasks without a success in this one.
 
@@ -86,7 +87,7 @@ def compute_rewards(
     """
     rows, success, task, group = check_inputs(embedding, success, task, group, settings)
     n = len(success)
-    remembered = check_remembered(remembered or {}, rows.shape[1]) if settings.needs_embedding else {}
+    remembered = check_remembered(remembered or {}, rows.shape[1:]) if settings.needs_embedding else {}
     reward, distance = success.astype(float), np.full(n, np.nan)
     reference, is_reference = np.full(n, NO_REFERENCE), np.zeros(n, dtype=bool)
     centres: list[np.ndarray] = []
@@ -106,7 +107,7 @@ def compute_rewards(
             centres.extend(found.centres)
             centre_task.extend([name.item()] * len(found.centres))
         summaries.append(_summary(name.item(), won, failed, found, source, reward))
-    stacked = np.stack(centres) if centres else np.zeros((0, rows.shape[1]))
+    stacked = np.stack(centres) if centres else np.zeros((0, *rows.shape[1:]))
     owners = np.array(centre_task, dtype=task.dtype)
     return RewardResult(reward, distance, reference, is_reference, stacked, owners, tuple(summaries))
 

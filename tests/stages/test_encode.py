@@ -201,7 +201,7 @@ def test_nothing_done_and_states_that_are_not_finite_are_refused(path: Path) -> 
 @pytest.mark.parametrize("value", [0.0, np.nan])
 def test_a_broken_embedding_names_its_episode(path: Path, monkeypatch: pytest.MonkeyPatch, value: float) -> None:
     model = load_world_model("pixels")
-    monkeypatch.setattr(type(model), "encode", lambda self, frames: np.full((1, self.spec.dim), value, np.float32))
+    monkeypatch.setattr(type(model), "pool", lambda self, features: np.full(self.spec.dim, value, np.float32))
     with pytest.raises(RuntimeError, match=r"episode 0 of .* NaN or zeros"):
         encode_store(path, "pixels")
     assert np.isnan(embedding(path, "pixels")).all()

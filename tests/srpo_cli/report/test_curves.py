@@ -5,8 +5,9 @@ import pytest
 
 from data.store import RolloutStore
 from srpo_cli.report.curves import Curve, progress, task_curves
+from srpo_cli.report.reward_facts import reward_facts
 from srpo_cli.report.rewarded import read_reward
-from stages.progress.settings import RewardSettings
+from stages.progress.settings import PRESETS, RewardSettings
 from stages.reward import reward_store
 from tests.srpo_cli.report.measured import CENTRE, EARLIER, ENCODER, ROWS, STEPS, add_embedding
 
@@ -82,3 +83,31 @@ def test_distances_are_the_settings_own(measured: RolloutStore) -> None:
     expected = (table.max() - table) / (table.max() - table.min())
     for curve in curves(measured, label="cosine"):
         assert curve["progress"] == pytest.approx(expected[curve["episode"]], abs=1e-5)
+
+
+def test_curves_of_paths(measured: RolloutStore) -> None:
+    """Three moments on a line: episode 0 goes from 0 to 2, failure 4 gets to 1, failure 5 goes the other way."""
+    line = np.zeros((9, 3, 1), np.float32)
+    line[:, :, 0] = (0, 1, 2)
+    line[4, :, 0], line[5, :, 0] = (0, 1, 1), (0, -1, -1)
+    store = RolloutStore.open(measured.path, writable=True)
+    store.group["encode/pixels"].create_array("moments", data=line, chunks=(1, 3, 1))
+    reward_store(store.path, PRESETS["path"])
+    won, better, worse = curves(store, label="path")
+    steps = int(STEPS[0])
+    assert won["steps"] == [round(steps / 2), steps]
+    # in units of the way's length, 2: (0 + 0 + 1) / 3 / 2 after the first step, then as it ends; worst (0 + 1 + 2) / 6
+    assert won["progress"] == pytest.approx([1 - (1 / 6) / 0.5, 1])
+    assert better["progress"] == pytest.approx([1 - (1 / 6) / 0.5] * 2)
+    assert worse["progress"] == pytest.approx([0, 0])
+
+
+def test_facts_of_paths_name_the_nearest_success(measured: RolloutStore) -> None:
+    line = np.arange(9)[:, None, None] + np.array([0.0, 10, 20], np.float32)[None, :, None]
+    store = RolloutStore.open(measured.path, writable=True)
+    store.group["encode/pixels"].create_array("moments", data=line.astype(np.float32), chunks=(1, 3, 1))
+    reward_store(store.path, PRESETS["path"])
+    task = reward_facts(read_reward(RolloutStore.open(store.path), "path"))["tasks"][0]
+    assert [(row["episode"], row["nearest_reference"]) for row in task["ranked"]] == [(3, 2), (4, 2), (5, 2)]
+    assert [row["reference_distance"] for row in task["ranked"]] == pytest.approx([1 / 20, 2 / 20, 3 / 20])
+    assert [row["episode"] for row in task["reference_episodes"]] == [0, 1, 2]

@@ -1,5 +1,6 @@
 """The reward of one task once more, written as loops over single numbers from the published description alone."""
 
+import functools
 import itertools
 import math
 
@@ -91,3 +92,30 @@ def one_minus_cosine(a: list[float], b: list[float]) -> float:
 
 def sigmoid(x: float) -> float:
     return 1 / (1 + math.exp(-x))
+
+
+def path_reward(paths: np.ndarray, success: np.ndarray) -> np.ndarray:
+    """Preset `path` of one task (N, m, d): time warping by recursion, the paper's sigmoid of the z-score."""
+    references = [path for path, won in zip(paths, success, strict=True) if won]
+    scale = np.median([sum(math.dist(a, b) for a, b in itertools.pairwise(path)) for path in references])
+    distance = np.array([min(_warped(path, reference) for reference in references) for path in paths]) / scale
+    failed = distance[~success]
+    z = (failed - failed.mean()) / failed.std()
+    reward = success.astype(float)
+    reward[~success] = [0.8 / (1 + math.exp(value)) for value in z]
+    return reward
+
+
+def _warped(path: np.ndarray, reference: np.ndarray) -> float:
+    """Mean over the reference's moments of the distance to the moment of the path that each is matched to."""
+
+    @functools.cache
+    def least(i: int, j: int) -> float:
+        """Sum over reference moments 0..i when moment i is matched to moment j of the path."""
+        here = math.dist(reference[i], path[j])
+        if i == 0:
+            return here if j == 0 else math.inf
+        return here + min(least(i - 1, k) for k in range(j + 1))
+
+    last = len(reference) - 1
+    return min(least(last, j) for j in range(len(path))) / len(reference)

@@ -3,12 +3,14 @@
 import numpy as np
 import pytest
 
+from data.errors import UserError
 from stages.learning.advantages import AdvantageSettings, group_advantages
 from stages.progress.rewards import RewardResult, compute_rewards, minmax, zscore
 from stages.progress.settings import PRESETS, RewardSettings, reward_settings
 from tests.stages.progress import examples, slow
 
-SETTINGS = PRESETS | {"squared": reward_settings("paper", {"distance": "l2_squared"})}
+VECTORS = [name for name, settings in PRESETS.items() if not settings.needs_paths]
+SETTINGS = {name: PRESETS[name] for name in VECTORS} | {"squared": reward_settings("paper", {"distance": "l2_squared"})}
 
 
 def one_task(rows: np.ndarray, success: np.ndarray, settings: RewardSettings) -> RewardResult:
@@ -92,7 +94,7 @@ def clustered_batch(seed: int) -> tuple[np.ndarray, np.ndarray]:
     return rows, rng.random(n) < rng.uniform(0.1, 0.9)
 
 
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("preset", VECTORS)
 def test_against_a_slow_implementation(preset: str) -> None:
     clusters = set()
     for seed in range(60):
@@ -110,7 +112,7 @@ def many_tasks(seed: int = 0, n: int = 64, d: int = 24) -> tuple[np.ndarray, np.
     return rng.normal(size=(n, d)), success, task, group
 
 
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("preset", VECTORS)
 def test_each_task_is_rewarded_as_if_alone(preset: str) -> None:
     rows, success, task, group = many_tasks()
     result = compute_rewards(rows, success, task, group, PRESETS[preset])
@@ -227,3 +229,49 @@ def test_no_progress_reward_needs_no_embedding() -> None:
     result = compute_rewards(None, np.array([1, 0]), np.array(["a", "b"]), None, PRESETS["binary"])
     np.testing.assert_array_equal(result.reward, [1, 0])
     assert [task.task for task in result.tasks] == ["a", "b"]
+
+
+def walks(seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Paths (12, 6, 3) that drift the same way at different paces, and who succeeded."""
+    rng = np.random.default_rng(seed)
+    pace = rng.uniform(0.2, 1, (12, 1, 1))
+    paths = np.cumsum(pace * (np.array([1.0, 0.5, -1.0]) + 0.3 * rng.normal(size=(12, 6, 3))), axis=1)
+    return paths, np.arange(12) < 1 + seed % 5
+
+
+def test_paths_against_a_slow_implementation() -> None:
+    for seed in range(20):
+        paths, success = walks(seed)
+        result = one_task(paths, success, PRESETS["path"])
+        expected = slow.path_reward(paths, success)
+        np.testing.assert_allclose(result.reward, expected, atol=1e-9, err_msg=str(seed))
+        assert result.centres.shape == (success.sum(), 6, 3)
+        assert (result.distance[success] == 0).all()
+
+
+def test_tempo_does_not_count_for_paths() -> None:
+    """Moments seen twice change nothing, nor does a rest at the end; to get only halfway does, to go beside it more."""
+    way = np.cumsum(np.ones((8, 2)), axis=0)
+    slowly, stopped, beside = way[np.arange(8) // 2], way[np.minimum(np.arange(8), 3)], way + np.array([3, -3])
+    result = one_task(
+        np.stack([way, way[[0, 2, 4, 6, 7, 7, 7, 7]], slowly, stopped, beside]), [1, 0, 0, 0, 0], PRESETS["path"]
+    )
+    np.testing.assert_allclose(result.distance[2], result.distance[3])
+    assert result.reward[1] > result.reward[2]
+    assert result.reward[2] > result.reward[4]
+
+
+def test_paths_and_vectors_are_not_mistaken_for_each_other() -> None:
+    paths, success = walks(1)
+    with pytest.raises(UserError, match=r"must be \(N, m, d\) for distance=dtw"):
+        one_task(paths[:, 0], success, PRESETS["path"])
+    with pytest.raises(UserError, match=r"must be \(N, D\)"):
+        one_task(paths, success, PRESETS["paper"])
+    paths[3, 1, 0] = np.nan
+    with pytest.raises(UserError, match="row 3: embedding is NaN"):
+        one_task(paths, success, PRESETS["path"])
+    with pytest.raises(UserError, match="paths have no mean"):
+        reward_settings("path", {"centre": "mean"})
+    task, shorter = np.zeros(12, int), {0: walks(1)[0][:2, :4]}
+    with pytest.raises(UserError, match=r"4 x 3 dimensions, the batch's have 6 x 3"):
+        compute_rewards(walks(1)[0], np.zeros(12), task, None, PRESETS["path"], shorter)

