@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 
+from data.checkpoint import read_record
 from data.errors import UserError
 from data.rates import store_rates
 from data.store import Plan
 from stages.policies.acting import Actor, episode_seeds, one_thread
 from stages.policies.base import identity, load_policy
-from stages.policies.checkpoint import read_record
 from stages.policies.trained import repeats
 from stages.sim.settings import RolloutSettings, make_pool
 from stages.sim.tasks import Task, select_inits, select_tasks

@@ -29,6 +29,7 @@ from stages.sft import train_sft
 from stages.sim.settings import make_pool
 from stages.sim.workers.pool import Pool
 from stages.update import update_policy
+from stages.world_models.registry import label_of
 
 Watch = Callable[[str, str], AbstractContextManager[Callable[..., None]]]
 """`with watch(title, unit) as tick`: shows the progress of a stage."""
@@ -75,7 +76,7 @@ class _Stages:
 
     def __init__(self, run: Run, recipe: Recipe, watch: Watch, tell: Tell) -> None:
         self._run, self._recipe, self._watch, self._tell = run, recipe, watch, tell
-        self._label = recipe.encode.world_model
+        self._label = label_of(recipe.encode.world_model)
 
     def imitate(self) -> None:
         """Demonstrations by the scripted expert, and the policy that imitates them: policies/000."""

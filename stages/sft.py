@@ -12,13 +12,13 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
+from data.checkpoint import holds, read_record, write_checkpoint
 from data.errors import UserError
 from data.lineage import digest
 from data.store import RolloutStore
 from stages.learning.imitation import Demonstrations, ImitationSettings, chunks, imitate
 from stages.learning.threads import torch_threads
 from stages.policies.base import Observation, Policy, PolicySpec, load_policy, weights_digest
-from stages.policies.checkpoint import holds, read_record, write_checkpoint
 from stages.policies.mini import MiniConfig, MiniPolicy, proprio_features
 from stages.policies.trained import KEY as HISTORY
 from stages.policies.trained import extend_history

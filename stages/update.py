@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 import torch
 
+from data.checkpoint import holds, read_record, write_checkpoint
 from data.errors import UserError, unknown
 from data.labels import choose_label
 from data.lineage import digest, digest_files
@@ -26,7 +27,6 @@ from stages.learning.batch import Selection, build_batch, rollouts_digest, selec
 from stages.learning.threads import torch_threads
 from stages.learning.trainer import STATE_FILE, Trainer, TrainerSettings
 from stages.policies.base import Policy, load_policy, weights_digest
-from stages.policies.checkpoint import holds, read_record, write_checkpoint
 from stages.policies.trained import KEY as HISTORY
 from stages.policies.trained import extend_history
 

@@ -8,11 +8,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from data.checkpoint import write_checkpoint
 from data.errors import UserError
 from stages.bench.measure import timed
 from stages.bench.medians import median
 from stages.bench.stub import LOOKS, Stub, request
-from stages.policies.checkpoint import write_checkpoint
 from stages.policies.mini import MiniConfig, MiniPolicy
 from stages.sim.tasks import Task
 from stages.sim.workers.filling import fill

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from data.checkpoint import write_checkpoint
 from data.store import Episode, Layout, Plan, RolloutStore
 from stages.policies.base import weights_digest
-from stages.policies.checkpoint import write_checkpoint
 from stages.policies.mini import MiniConfig, MiniPolicy
 
 TASKS = [{"index": 2, "name": "dressing", "instruction": "pick up the salad dressing and place it in the basket"}]

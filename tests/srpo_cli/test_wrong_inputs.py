@@ -135,7 +135,7 @@ def spoil(folder: Path) -> None:
 @pytest.fixture(scope="module")
 def inputs(folder: Path) -> Path:
     """The good inputs, their broken variants, another policy, and a reward in the store."""
-    from stages.policies.checkpoint import write_checkpoint
+    from data.checkpoint import write_checkpoint
     from stages.policies.mini import MiniConfig, MiniPolicy
     from stages.progress.settings import reward_settings
     from stages.reward import reward_store

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from data.checkpoint import holds, read_record, write_checkpoint
 from data.errors import UserError
-from stages.policies.checkpoint import holds, read_record, write_checkpoint
 
 
 def fill(folder: Path) -> None:
@@ -56,11 +56,11 @@ def test_holds(tmp_path: Path):
 
 def test_what_cannot_be_written(tmp_path: Path):
     (tmp_path / "file").write_text("x")
-    with pytest.raises(UserError, match=r"cannot write the policy .*choose another --out"):
+    with pytest.raises(UserError, match=r"cannot write .*choose another --out"):
         write_checkpoint(tmp_path / "file" / "p", fill, {})
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "x").write_text("x")
-    with pytest.raises(UserError, match="cannot write the policy"):
+    with pytest.raises(UserError, match="cannot write"):
         write_checkpoint(tmp_path / "full", fill, {})
     assert (tmp_path / "full" / "x").read_text() == "x"
 

@@ -1,4 +1,4 @@
-"""Policy folders on disk: written whole or not at all, each with a record of what it was made from (`srpo.json`)."""
+"""Folders of weights: written whole or not at all, each with a record of what it was made from (`srpo.json`)."""
 
 import json
 import os
@@ -28,11 +28,11 @@ def write_checkpoint(out: Path, fill: Callable[[Path], None], record: Mapping[st
         (partial / RECORD).write_text(json.dumps(record, indent=1, sort_keys=True) + "\n")
         os.replace(partial, out)
     except OSError as error:
-        raise UserError(f"cannot write the policy {out} ({error.strerror or error}); choose another --out") from error
+        raise UserError(f"cannot write {out} ({error.strerror or error}); choose another --out") from error
 
 
 def read_record(folder: Path) -> dict[str, Any]:
-    """What a policy folder was made from; empty where it does not say."""
+    """What a folder was made from; empty where it does not say."""
     try:
         record = json.loads((folder / RECORD).read_text())
     except (OSError, ValueError):
@@ -50,5 +50,5 @@ def holds(out: Path, inputs: str) -> bool:
         return False
     if read_record(out).get("inputs") == inputs:
         return True
-    what = "a policy made from other inputs or settings" if (out / "config.json").is_file() else "something else"
+    what = "weights made from other inputs or settings" if (out / "config.json").is_file() else "something else"
     raise UserError(f"{out} holds {what}; choose another --out or remove it")
