@@ -13,9 +13,10 @@ from stages.bench.measure import spread, timed
 from stages.bench.medians import median
 from stages.bench.settings import RenderSettings
 from stages.sim.engine_libero import LiberoEngine
+from stages.sim.engines import Engine
 from stages.sim.looks.render import CAMERAS
 from stages.sim.replay import smooth_actions
-from stages.sim.simulator import Engine, Simulator
+from stages.sim.simulator import Simulator
 from stages.sim.tasks import Task, select_tasks
 from stages.sim.workers.filling import Tick
 

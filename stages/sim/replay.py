@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from data.errors import UserError
-from stages.sim.simulator import Engine, make_simulator
+from stages.sim.engines import Engine, make_simulator
 from stages.sim.tasks import Task
 
 

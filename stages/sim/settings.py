@@ -4,8 +4,8 @@ import os
 from dataclasses import dataclass
 
 from data.errors import UserError, unknown
+from stages.sim.engines import ENGINES
 from stages.sim.looks.render import LOOKS
-from stages.sim.simulator import ENGINES
 from stages.sim.workers.pool import Pool
 
 

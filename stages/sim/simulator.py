@@ -5,8 +5,6 @@ stored, so that a stored row shows the same picture later. LIBERO's observations
 substeps of 2 ms, its fingers by one; at most 3 mm on smooth random actions, and nothing where the state is equal.
 """
 
-from typing import Protocol
-
 import mujoco
 import numpy as np
 
@@ -20,25 +18,10 @@ from stages.sim.tasks import Task, initial_state
 
 SETTLE_STEPS = 10
 NO_OP = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, -1.0)
-ENGINES = ("fast", "libero")
 
 
 class SimulationDivergedError(RuntimeError):
     """The physics blew up: an error, never a failed episode."""
-
-
-class Engine(Protocol):
-    """What both engines do; see `Simulator` for shapes."""
-
-    task: Task
-
-    def reset(self, init: int) -> None: ...
-    def step(self, action: np.ndarray) -> bool: ...
-    def state(self) -> np.ndarray: ...
-    def set_state(self, row: np.ndarray) -> None: ...
-    def proprio(self) -> np.ndarray: ...
-    def render(self, camera: str, size: int) -> np.ndarray: ...
-    def close(self) -> None: ...
 
 
 class Simulator:
@@ -162,18 +145,3 @@ def axis_angle(quat: np.ndarray) -> np.ndarray:
     w = float(np.clip(quat[0], -1.0, 1.0))
     sine = np.sqrt(1.0 - w * w)
     return np.zeros(3) if sine == 0.0 else np.asarray(quat[1:4]) * (2.0 * np.arccos(w) / sine)
-
-
-def make_simulator(task: Task, look: str = "lite", engine: str = "fast") -> Engine:
-    """The fast engine, or LIBERO's own (slow, the independent truth).
-
-    Raises:
-        UserError: unknown engine or look.
-    """
-    if engine not in ENGINES:
-        raise unknown("engine", engine, ENGINES)
-    if engine == "fast":
-        return Simulator(task, look)
-    from stages.sim.engine_libero import LiberoEngine
-
-    return LiberoEngine(task, look)

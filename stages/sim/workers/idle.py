@@ -3,8 +3,8 @@
 from collections import OrderedDict
 from collections.abc import Container
 
+from stages.sim.engines import Engine, make_simulator
 from stages.sim.looks.drawing import KEPT
-from stages.sim.simulator import Engine, make_simulator
 from stages.sim.tasks import Task
 
 Key = tuple[Task, str, str]

@@ -21,7 +21,7 @@ import numpy as np
 
 from data.query import Query
 from data.store import Episode, RolloutStore
-from stages.sim.simulator import Engine
+from stages.sim.engines import Engine
 from stages.sim.workers.idle import IdleSimulators, Key
 from stages.sim.workers.messages import Failed, Finished, Job, Loading, Ready, Reply, Start
 

@@ -5,8 +5,9 @@ import pytest
 
 from data.errors import UserError
 from stages.sim.engine_libero import LiberoEngine
+from stages.sim.engines import make_simulator
 from stages.sim.replay import check_actions, load_actions, replay, smooth_actions
-from stages.sim.simulator import SimulationDivergedError, Simulator, axis_angle, make_simulator
+from stages.sim.simulator import SimulationDivergedError, Simulator, axis_angle
 from stages.sim.tasks import suite_tasks
 
 OBJECT = suite_tasks("libero_object")

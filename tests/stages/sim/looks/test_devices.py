@@ -175,7 +175,7 @@ def test_robosuite_opens_its_device(environment: dict[str, str]) -> None:
 @pytest.mark.parametrize("environment", ODD)
 def test_libero_engine_draws(environment: dict[str, str]) -> None:
     program = (
-        "from stages.sim.simulator import make_simulator\n"
+        "from stages.sim.engines import make_simulator\n"
         "from stages.sim.tasks import suite_tasks\n"
         "engine = make_simulator(suite_tasks('libero_object')[2], 'full', 'libero')\n"
         "print(engine.render('agentview', 32).mean() > 10)"
