@@ -50,7 +50,7 @@ def draw_progress(result: Mapping[str, Any], path: Path) -> None:
         _intervals(left, rows, "rank", "rank correlation of reward with true progress, failures")
         _intervals(right, rows, "sc", "SC: correlation of progress with time, successes")
         left.set_yticks(range(len(rows)), [_name(row) for row in rows], fontsize=8.5)
-        left.invert_yaxis()
+        left.set_ylim(len(rows) - 0.4, -0.6)
         FigureCanvasAgg(figure).print_png(str(path))
 
 

@@ -127,7 +127,7 @@ def load(name: str, options: EncoderOptions) -> WorldModel:
     tower = _seeing(model)
     said, config = preprocessing(folder), tower.config
     size = options.size or crop_of(said) or getattr(config, "image_size", None)
-    if tower.main_input_name != "pixel_values" or not size:
+    if _needed(tower) - {"pixel_values"} or tower.main_input_name != "pixel_values" or not size:
         raise UserError(f"{name} ({config.model_type}) is no model of images or video that is known here")
     _check_size(name, config, tower, int(size))
     prepare = stated(said, int(size), options.crop, name)
@@ -141,6 +141,12 @@ def _seeing(model: Any) -> Any:
     """Of a model the part that sees: without a head that was trained on top, of two towers that of images."""
     base = model if type(model).__name__.endswith("Model") else model.base_model
     return getattr(base, "vision_model", base)
+
+
+def _needed(tower: nn.Module) -> set[str]:
+    """What its forward cannot do without."""
+    given = inspect.signature(tower.forward).parameters.values()
+    return {one.name for one in given if one.default is one.empty and one.kind is one.POSITIONAL_OR_KEYWORD}
 
 
 def _check_size(name: str, config: Any, tower: nn.Module, size: int) -> None:

@@ -163,6 +163,13 @@ def test_what_is_no_image_or_video_model_is_refused(tmp_path: Path) -> None:
         load_world_model(str(tmp_path))
 
 
+def test_a_model_that_wants_more_than_frames_is_refused(tmp_path: Path) -> None:
+    """SigLIP 2 of any resolution takes patches with their shapes and a mask."""
+    saved(tmp_path, "Siglip2VisionModel", {key: VIT[key] for key in VIT if key != "image_size"} | {"num_patches": 16})
+    with pytest.raises(UserError, match=r"\(siglip2_vision_model\) is no model of images or video that is known"):
+        load_world_model(str(tmp_path), EncoderOptions(size=SIZE))
+
+
 def test_a_video_model_of_unknown_tokens_is_refused(tmp_path: Path) -> None:
     saved(tmp_path, "TimesformerModel", VIT | {"num_frames": 4})
     with pytest.raises(UserError, match="unknown video model 'timesformer'.*known: videomae, vivit, vjepa2"):
