@@ -23,7 +23,7 @@ def command(
     """Train `mini`, a small V-JEPA 2, on every finished episode, without labels.
 
     A masked part of each clip is predicted from the rest, in features. `srpo encode STORE --world-model mini` finds the
-    model. It computes on the CPU, about five minutes with two cores.
+    model. It computes on the CPU, seven minutes with two cores.
     Settings (--set): steps, batch, lr, size, patch, frames, width, layers, masked, blocks, ema, seed, threads, cameras,
     moments and more.
     Example: `srpo pretrain runs/first/rollouts/000.zarr --set seed=1`

