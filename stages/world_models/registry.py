@@ -9,8 +9,6 @@ from stages.world_models.base import EncoderOptions, WorldModel
 
 WORLD_MODELS = {"efficientnet-lite0": "efficientnet", "pixels": "pixels"}
 """Name -> the module of this package whose `load(name, options)` makes it. Folders and Hub ids: see `module_of`."""
-VIDEO_MODELS = {"vjepa2": "vjepa2"}
-"""model_type of a config.json -> module; any other model type is of `transformers_models`."""
 
 
 def load_world_model(name: str, options: EncoderOptions | None = None) -> WorldModel:
@@ -42,7 +40,7 @@ def module_of(name: str) -> str:
     if path.is_dir() or name.count("/") == 1:
         from stages.world_models.hub import config_of
 
-        return VIDEO_MODELS.get(str(config_of(name).get("model_type")), "transformers_models")
+        return "vjepa2" if config_of(name).get("model_type") == "vjepa2" else "transformers_models"
     raise unknown("world model", name, WORLD_MODELS)
 
 
