@@ -46,8 +46,8 @@ def run_loop(folder: str | Path, recipe: Recipe, iterations: int, watch: Watch, 
     Raises:
         UserError: impossible settings, or a folder with another run; see the stages for the rest.
     """
-    if iterations < 1:
-        raise UserError(f"--iterations must be 1 or more, not {iterations}")
+    if iterations < 0:
+        raise UserError(f"--iterations must be 0 (only the imitation start) or more, not {iterations}")
     began = time.monotonic()
     run = Run.start(folder, recipe.sections())
     stages = _Stages(run, recipe, watch, tell)

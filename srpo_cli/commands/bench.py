@@ -8,8 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from srpo_cli.bench_tables import show_check, show_render, show_sim
-from srpo_cli.console import emit, progress
-from srpo_cli.options import Assign, Json, Stores, Suite, Tasks
+from srpo_cli.console import emit, err, out, progress
+from srpo_cli.options import Assign, Json, Share, Stores, Suite, Tasks
 
 COLLECT = (sys.executable, "-m", "srpo_cli", "collect")
 AnyLook = Annotated[str, typer.Option(help="lite, full or both.")]
@@ -127,6 +127,45 @@ def bench_progress(
     if image:
         draw_progress(result, image)
     emit(result, json, show_progress)
+
+
+@group.command("learning")
+def bench_learning(
+    folder: Annotated[Path, typer.Argument(metavar="OUT", help="Where the runs go, made or gone on with.")],
+    arm: Annotated[
+        list[str],
+        typer.Option(help="A reward (binary, paper, siirl, cosine, path) or 'NAME: section.key=value ...'; repeat it."),
+    ] = ["binary", "paper", "siirl", "cosine", "path"],
+    seeds: Annotated[str, typer.Option(help="As 0-2 or 0,1,5.")] = "0-2",
+    start: Annotated[str, typer.Option(help="normal, or sparse: one demonstration a task.")] = "normal",
+    preset: Annotated[str, typer.Option(help="A preset that comes with srpo, or a TOML file.")] = "laptop",
+    iterations: Annotated[int, typer.Option(help="Of every run.")] = 40,
+    shard: Share = "0/1",
+    assign: Assign = [],
+    json: Json = False,
+) -> None:
+    """Compare ways to learn: every arm with every seed, from a start that the arms of a seed share.
+
+    Writes OUT/learning.jsonl (a line an iteration) and OUT/learning.png. Stopped at any moment, the same command goes
+    on; a second process with another `--shard` does other runs (`taskset -c 0 srpo bench learning ...` keeps each on
+    cores of its own).
+    Example: `srpo bench learning out --preset quick --start sparse --arm binary --arm path --set task.tasks=2,4,9`
+    """
+    from data.shards import Shard
+    from srpo_cli.learning_tables import draw_learning, show_learning, summary
+    from srpo_cli.loop_lines import Lines
+    from stages.bench.learning.runs import bench_learning
+    from stages.bench.learning.settings import Arm, LearningSettings
+    from stages.sim.tasks import parse_range
+
+    arms = [Arm.parse(text) for text in arm]
+    settings = LearningSettings(arms, parse_range(seeds, 1000, "seeds"), start, preset, iterations, assign)
+    console = err if json else out
+    lines = Lines(lambda text: console.print(text, soft_wrap=True, markup=False))
+    begin = lambda name: console.print(f"run {name}", style="bold")  # noqa: E731
+    runs = bench_learning(folder, settings, progress, lines.tell, begin, Shard.parse(shard))
+    draw_learning(runs, folder / "learning.png")
+    emit({"out": str(folder), "arms": summary(runs)}, json, lambda result: show_learning(result["arms"]))
 
 
 def _check(suite: str, tasks: str, episodes: int, json: bool) -> None:

@@ -11,7 +11,7 @@ from srpo_cli.options import Assign, Json
 
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="The run's folder, made or gone on with.")]
 Preset = Annotated[str, typer.Option(help="A preset that comes with srpo (laptop, quick, ...) or a TOML file.")]
-Iterations = Annotated[int, typer.Option(help="Iterations in all, earlier calls included.")]
+Iterations = Annotated[int, typer.Option(help="Iterations in all, earlier calls included; 0: the start.")]
 
 
 def command(

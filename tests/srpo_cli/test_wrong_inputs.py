@@ -50,7 +50,7 @@ WRONG = [
     ("negative samples", "collect x.zarr --policy policy --samples -2", "samples"),
     ("no workers", "collect x.zarr --policy policy --workers 0", "workers"),
     ("cold", "collect x.zarr --policy policy --temperature -1", "temperature"),
-    ("no iterations", "loop r --preset quick --iterations 0", "iterations"),
+    ("no iterations", "loop r --preset quick --iterations -1", "iterations"),
     ("no steps", "sft store.zarr --out o --set steps=0", "steps"),
     ("text for a count", "collect x.zarr --policy policy --groups two", "--groups"),
     # numbers of tasks, initial states and episodes that do not exist
