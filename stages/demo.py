@@ -7,7 +7,6 @@ or on interruptions. A demonstration that fails is tried again with other noise.
 Legend: N = tasks x per_task episodes, T control steps at most, t control steps of an episode.
 """
 
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -17,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from data.cores import cores
 from data.errors import UserError, unknown
 from data.lineage import digest
 from data.rates import store_rates
@@ -229,7 +229,7 @@ def _episodes(request: DemoRequest, todo: list[int], settings: DemoSettings) -> 
         seed, init = int(plan.seed[i]), int(plan.init_state[i])
         return demonstrate(tasks[int(plan.task[i])], init, seed, settings.noise, request.horizon, settings.mistakes)
 
-    threads = ThreadPoolExecutor(settings.workers or min(os.cpu_count() or 1, 4))
+    threads = ThreadPoolExecutor(settings.workers or min(cores(), 4))
     try:
         futures = {threads.submit(run, i): i for i in todo}
         for future in as_completed(futures):

@@ -9,7 +9,6 @@ Legend: n different frames of an episode, F frames a clip, D length of the embed
 numbers.
 """
 
-import os
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -18,6 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from data.cores import cores
 from stages.clips import Clips
 from stages.world_models.base import EncoderSpec, ImageEncoder, WorldModel, frame_indices
 
@@ -72,7 +72,7 @@ def encode_episodes(
     model: WorldModel, clips: Clips, wanted: Wanted, episodes: Sequence[int]
 ) -> Iterator[tuple[int, Rows]]:
     """(index, rows) of every episode, in order."""
-    batch, threads = batch_size(model), 1 if model.device != "cpu" else min(os.cpu_count() or 1, MAX_THREADS)
+    batch, threads = batch_size(model), 1 if model.device != "cpu" else min(cores(), MAX_THREADS)
     waiting: deque[tuple[Sequence[int], Future[list[Rows]]]] = deque()
     before = torch.get_num_threads()
     try:

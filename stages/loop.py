@@ -77,6 +77,7 @@ class _Stages:
     def __init__(self, run: Run, recipe: Recipe, watch: Watch, tell: Tell) -> None:
         self._run, self._recipe, self._watch, self._tell = run, recipe, watch, tell
         self._label = label_of(recipe.encode.world_model)
+        self._ended = time.monotonic()
 
     def imitate(self) -> None:
         """Demonstrations by the scripted expert, and the policy that imitates them: policies/000."""
@@ -122,11 +123,12 @@ class _Stages:
             self._do(n, "eval", "episodes", lambda tick: evaluate(policy, settings, out=out, pool=pool, progress=tick))
 
     def _do(self, n: int, stage: str, unit: str, work: Callable[[Callable[..., None]], dict[str, Any]]) -> None:
-        began = time.monotonic()
+        began, pause = time.monotonic(), time.monotonic() - self._ended
         title = f"{stage} {n}" if n else stage
         with self._watch(title, unit) as tick:
             result = work(tick)
-        result["seconds"] = round(time.monotonic() - began, 3)
+        self._ended = time.monotonic()
+        result |= {"seconds": round(self._ended - began, 3), "pause": round(pause, 3)}
         self._run.log(n, stage, result)
         self._tell({"iteration": n, "stage": stage, **result})
 

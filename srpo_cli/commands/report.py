@@ -1,11 +1,12 @@
 """`srpo report RUN|STORE... --out FILE.html`: one page that needs nothing but itself."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from srpo_cli.console import emit, out, progress
+from srpo_cli.console import emit, out, percent, progress
 from srpo_cli.options import Json
 
 
@@ -32,4 +33,13 @@ def command(
         result_file = Path(sources[0]) / "report.html"
     with progress("report", "parts") as tick:
         result = write_report(sources, result_file, tick)
-    emit(result, json, lambda made: out.print(f"{made['out']}: {made['bytes'] / 1e6:.1f} MB"))
+    emit(result, json, _show)
+
+
+def _show(made: Mapping[str, Any]) -> None:
+    for run, shares in made["shares"].items():
+        parts = sorted(shares.items(), key=lambda part: -part[1])
+        if parts:
+            words = ", ".join(f"{name} {percent(share)}" for name, share in parts)
+            out.print(f"{run}, wall time of the iterations: {words}", soft_wrap=True)
+    out.print(f"{made['out']}: {made['bytes'] / 1e6:.1f} MB")

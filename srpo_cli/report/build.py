@@ -96,7 +96,7 @@ def _name(path: str | Path) -> str:
 
 
 def write_report(sources: Sequence[str], out: Path, progress: Callable[..., None] | None = None) -> dict[str, Any]:
-    """Write the page; returns out, bytes and sources.
+    """Write the page; returns out, bytes, sources, and of each run what its wall time went into (`history.shares`).
 
     Raises:
         UserError: as `report_html`, or a file that cannot be written.
@@ -110,4 +110,6 @@ def write_report(sources: Sequence[str], out: Path, progress: Callable[..., None
         out.write_text(text, encoding="utf-8")
     except OSError as error:
         raise UserError(f"cannot write {out} ({error.strerror}); choose another file") from error
-    return {"out": str(out), "bytes": len(text.encode()), "sources": list(sources)}
+    runs = {source: history.iterations(Run.open(source).metrics()) for source in sources if is_run(source)}
+    shares = {source: history.shares(rows) for source, rows in runs.items()}
+    return {"out": str(out), "bytes": len(text.encode()), "sources": list(sources), "shares": shares}

@@ -7,6 +7,14 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 STAGES = ("demo", "sft", "collect", "encode", "reward", "update", "eval")
+STAGE_WORDS = {
+    "collect": "collection",
+    "encode": "encoding",
+    "reward": "reward",
+    "update": "update",
+    "eval": "evaluation",
+}
+COLLECT_WORDS = {"stepping": "stepping", "rendering": "rendering", "policy": "policy", "other": "recording"}
 Curve = tuple[list[int], list[float]]
 
 
@@ -44,6 +52,34 @@ def seconds(rows: Iterable[Mapping[str, Any]]) -> dict[str, list[float]]:
     rows = list(rows)
     times = {stage: [float(value(row, stage, "seconds") or 0) for row in rows] for stage in STAGES}
     return {stage: column for stage, column in times.items() if any(column)}
+
+
+def shares(rows: Iterable[Mapping[str, Any]]) -> dict[str, float]:
+    """What the wall time of the iterations went into, as shares that add to 1; empty where nothing was timed.
+
+    The time of collection is divided by the processor time of its parts over the cores that it could use; what is left
+    of it is `waiting`. `between stages` is what no stage took.
+    """
+    parts: dict[str, float] = {}
+    for row in rows:
+        for stage in ("collect", "encode", "reward", "update", "eval"):
+            line = row.get(stage, {})
+            if "pause" in line:
+                parts["between stages"] = parts.get("between stages", 0.0) + float(line["pause"])
+                for name, spent in _parts(stage, line).items():
+                    parts[name] = parts.get(name, 0.0) + spent
+    total = sum(parts.values())
+    return {name: spent / total for name, spent in parts.items()} if total else {}
+
+
+def _parts(stage: str, line: Mapping[str, Any]) -> dict[str, float]:
+    """Wall seconds of a stage by what they went into."""
+    total, cpu = float(line["seconds"]), line.get("cpu_seconds")
+    if stage != "collect" or not cpu:
+        return {STAGE_WORDS[stage]: total}
+    width = min(int(line["cores"]), int(line["workers"]) + 1)
+    parts = {COLLECT_WORDS[name]: float(spent) / width for name, spent in cpu.items()}
+    return {**parts, "waiting": max(0.0, total - sum(parts.values()))}
 
 
 def task_rates(rows: Iterable[Mapping[str, Any]], stage: str) -> dict[str, Curve]:

@@ -93,7 +93,15 @@ def times(rows: Rows) -> str:
     before = ", ".join(f"{stage} {_duration(value)}" for stage, value in start.items())
     lead = f"Before the first iteration: {before}." if before else ""
     numbers = [row["iteration"] for row in later]
-    return page.section("Time", lead, page.chart(charts.stacked_seconds(numbers, seconds)))
+    return page.section("Time", lead, page.chart(charts.stacked_seconds(numbers, seconds)), *_shares(later))
+
+
+def _shares(rows: Rows) -> list[str]:
+    found = sorted(history.shares(rows).items(), key=lambda item: -item[1])
+    if not found:
+        return []
+    title = page.heading("Shares of the wall time of all iterations")
+    return [title, page.table([name for name, _ in found], [[percent(share) for _, share in found]])]
 
 
 def numbers(rows: Rows) -> str:

@@ -3,9 +3,9 @@
 import math
 from dataclasses import dataclass
 
+from data.cores import cores
 from data.errors import UserError, unknown
 from stages.bench.stub import LOOKS
-from stages.sim.settings import cores
 from stages.sim.tasks import select_tasks
 
 BOTH = "both"

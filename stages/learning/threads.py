@@ -1,10 +1,11 @@
 """How many threads torch computes with, for the time of a block."""
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+
+from data.cores import cores
 
 
 @contextmanager
@@ -14,7 +15,7 @@ def torch_threads(count: int | None) -> Iterator[int]:
     The last bits of a result can depend on it.
     """
     before = torch.get_num_threads()
-    wanted = count or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else count or os.cpu_count() or 1
+    wanted = count or cores()
     torch.set_num_threads(wanted)
     try:
         yield wanted

@@ -1,8 +1,8 @@
 """Settings that every command that runs episodes shares: which, how, and with how many processes."""
 
-import os
 from dataclasses import dataclass
 
+from data.cores import cores
 from data.errors import UserError, unknown
 from stages.sim.engines import ENGINES
 from stages.sim.looks.render import LOOKS
@@ -72,8 +72,3 @@ def make_pool(settings: PoolSettings, episodes: int | None = None) -> Pool:
     """The pool that `settings` ask for; of no more workers than `episodes`, where that is known."""
     workers = settings.workers or cores()
     return Pool(workers if episodes is None else min(workers, episodes), settings.slots, settings.watchdog)
-
-
-def cores() -> int:
-    """Processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -136,7 +136,7 @@ def test_interrupted_and_undisturbed_runs_end_alike(path: Path, tmp_path: Path, 
 def test_threads_change_no_byte(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.copytree(path, tmp_path / "b.zarr")
     for target, cores in ((path, 1), (tmp_path / "b.zarr", 3)):
-        monkeypatch.setattr("os.cpu_count", lambda cores=cores: cores)
+        monkeypatch.setattr("stages.encoding.cores", lambda cores=cores: cores)
         encode_store(target, "efficientnet-lite0")
     assert content(path) == content(tmp_path / "b.zarr")
 

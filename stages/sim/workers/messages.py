@@ -53,12 +53,28 @@ class Loading:
 
 
 @dataclass(frozen=True)
+class Spent:
+    """Seconds of a processor that a worker has used."""
+
+    stepping: float = 0.0
+    rendering: float = 0.0
+    """of the pictures that queries show"""
+    other: float = 0.0
+    """recording, writing, messages, and imports and models where they are not there yet"""
+
+    def __add__(self, more: "Spent") -> "Spent":
+        return Spent(self.stepping + more.stepping, self.rendering + more.rendering, self.other + more.other)
+
+
+@dataclass(frozen=True)
 class Finished:
     """An episode is in the store, its status written."""
 
     episode: int
     success: bool
     steps: int
+    spent: Spent
+    """by this worker since it finished the one before"""
 
 
 @dataclass(frozen=True)

@@ -17,14 +17,15 @@ import queue
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from data.cores import cores
 from data.errors import UserError
 from data.query import Decide, Query
 from stages.sim.models.prepare import prepare
 from stages.sim.workers.handle import Gone, WorkerHandle
-from stages.sim.workers.messages import Failed, Finished, Job, Loading, Reply, Start
+from stages.sim.workers.messages import Failed, Finished, Job, Loading, Reply, Spent, Start
 
 STRIKES = 3
 TURN = 0.5
@@ -52,8 +53,13 @@ class PoolReport:
     successes: int = 0
     steps: int = 0
     seconds: float = 0.0
+    workers: int = 0
+    spent: Spent = field(default_factory=Spent)
+    """by the workers, over all finished episodes"""
     deciding: float = 0.0
     """seconds in `decide`"""
+    deciding_cpu: float = 0.0
+    """seconds of a processor in `decide`"""
     waiting: float = 0.0
     """seconds without any query to answer"""
     queries: int = 0
@@ -74,6 +80,9 @@ class PoolReport:
             "episodes_per_second": self.episodes / self.seconds if self.seconds else 0.0,
             "policy_seconds": self.deciding,
             "idle_seconds": self.waiting,
+            "workers": self.workers,
+            "cores": cores(),
+            "cpu_seconds": {**asdict(self.spent), "policy": self.deciding_cpu},
         }
 
 
@@ -160,7 +169,7 @@ class Pool:
         except BaseException:
             self.close()
             raise
-        run.report.seconds = time.monotonic() - run.began
+        run.report.seconds, run.report.workers = time.monotonic() - run.began, self._size
         return run.report
 
     def _hand_out(self, run: "_Run") -> None:
@@ -250,9 +259,10 @@ class _Run:
         """Have the queries decided, and send the answers to where they came from."""
         if not asked:
             return
-        began = time.monotonic()
+        began, cpu = time.monotonic(), time.thread_time()
         answers = self._decide([query for _, query in asked])
         self.report.deciding += time.monotonic() - began
+        self.report.deciding_cpu += time.thread_time() - cpu
         self.report.queries += len(asked)
         self.report.batches += 1
         for (worker, query), answer in zip(asked, answers, strict=True):
@@ -264,6 +274,7 @@ class _Run:
         self.report.episodes += 1
         self.report.successes += done.success
         self.report.steps += done.steps
+        self.report.spent += done.spent
         if self._on_done:
             self._on_done(done)
 

@@ -11,8 +11,11 @@ import faulthandler
 import pickle
 import signal
 import sys
+import time
 import traceback
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 
@@ -23,7 +26,7 @@ from data.query import Query
 from data.store import Episode, RolloutStore
 from stages.sim.engines import Engine
 from stages.sim.workers.idle import IdleSimulators, Key
-from stages.sim.workers.messages import Failed, Finished, Job, Loading, Ready, Reply, Start
+from stages.sim.workers.messages import Failed, Finished, Job, Loading, Ready, Reply, Spent, Start
 
 
 class ParentGone(Exception):  # noqa: N818  (not an error: the end)
@@ -66,6 +69,7 @@ class Worker:
         self._running: dict[int, Running] = {}
         self._todo: deque[Start | Reply] = deque()
         self._idle = IdleSimulators()
+        self._clock = Clock()
         self._job: Job
         self._store: RolloutStore
 
@@ -127,17 +131,19 @@ class Worker:
         running = self._running[reply.episode]
         for name, row in reply.answer.record.items():
             running.records.setdefault(name, []).append(row)
-        for action in np.asarray(reply.answer.actions, np.float32)[: self._job.horizon - len(running.actions)]:
-            running.success = bool(running.simulator.step(action))
-            running.actions.append(action)
-            running.states.append(running.simulator.state())
-            if running.success:
-                break
+        with self._clock("stepping"):
+            for action in np.asarray(reply.answer.actions, np.float32)[: self._job.horizon - len(running.actions)]:
+                running.success = bool(running.simulator.step(action))
+                running.actions.append(action)
+                running.states.append(running.simulator.state())
+                if running.success:
+                    break
         return running
 
     def _ask(self, running: Running) -> None:
-        images = {name: running.simulator.render(name, size) for name, size in self._job.cameras.items()}
-        proprio = running.simulator.proprio()
+        with self._clock("rendering"):
+            images = {name: running.simulator.render(name, size) for name, size in self._job.cameras.items()}
+            proprio = running.simulator.proprio()
         query = Query(running.start.episode, len(running.proprio), images, proprio)
         self._send(query)
         running.proprio.append(proprio)
@@ -149,7 +155,29 @@ class Worker:
         self._store.write(running.start.episode, running.episode())
         del self._running[running.start.episode]
         self._idle.give(self._key(running.start.task), running.simulator)
-        self._send(Finished(running.start.episode, running.success, len(running.actions)))
+        self._send(Finished(running.start.episode, running.success, len(running.actions), self._clock.spent()))
+
+
+class Clock:
+    """What this thread's processor time goes into."""
+
+    def __init__(self) -> None:
+        self._last = time.thread_time()
+        self._parts: dict[str, float] = {}
+
+    @contextmanager
+    def __call__(self, part: str) -> Iterator[None]:
+        """Counts the block as `part`."""
+        began = time.thread_time()
+        yield
+        self._parts[part] = self._parts.get(part, 0.0) + time.thread_time() - began
+
+    def spent(self) -> Spent:
+        """Since the last call."""
+        now = time.thread_time()
+        parts, total = self._parts, now - self._last
+        self._last, self._parts = now, {}
+        return Spent(**parts, other=total - sum(parts.values()))
 
 
 def _pickled(error: Exception) -> bytes:
