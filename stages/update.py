@@ -10,11 +10,12 @@ up to date.
 
 import shutil
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
 
 from data.checkpoint import holds, read_record, write_checkpoint
@@ -22,8 +23,9 @@ from data.errors import UserError, unknown
 from data.labels import choose_label
 from data.lineage import digest, digest_files
 from data.store import RolloutStore
-from stages.learning.advantages import AdvantageSettings
-from stages.learning.batch import Selection, build_batch, rollouts_digest, select
+from stages.learning.advantages import AdvantageSettings, scaled, step_advantages
+from stages.learning.batch import Batch, Selection, build_batch, rollouts_digest, select
+from stages.learning.critic import crossfit_values, explained_variance, policy_features
 from stages.learning.threads import torch_threads
 from stages.learning.trainer import STATE_FILE, Trainer, TrainerSettings
 from stages.policies.base import Policy, load_policy, weights_digest
@@ -44,11 +46,17 @@ class UpdateSettings(TrainerSettings):
     """keeps the division by it finite"""
     negative_scale: float = 1.0
     """factor on negative advantages; below 1 keeps the token distributions from flattening"""
+    credit: Literal["episode", "critic"] = "episode"
+    """who gets an episode's advantage: every query of it alike (the paper), or each what a critic says it was worth"""
+    gae_lambda: float = 0.9
+    """credit=critic: how far a query answers for what comes after it, from 0 to 1"""
     seed: int = 0
     """decides the minibatches, together with the data"""
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if not 0 <= self.gae_lambda <= 1:
+            raise UserError(f"update setting gae_lambda must be in [0, 1], not {self.gae_lambda}")
         self.advantages()
 
     def advantages(self) -> AdvantageSettings:
@@ -106,8 +114,11 @@ def update_policy(
             policy = policy or load_policy(policy_dir, "cuda" if torch.cuda.is_available() else "cpu")
             seed, temperature = int(digest(settings.seed, inputs), 16), float(opened.attrs["temperature"])
             with torch_threads(threads):
+                judged: dict[str, float] = {}
+                if settings.credit == "critic":
+                    batch, judged = _credited(batch, selection, policy, settings, seed)
                 trainer = Trainer(policy, settings, policy_dir)
-                fill, health = trainer.save, trainer.fit(batch, temperature, seed, progress)
+                fill, health = trainer.save, trainer.fit(batch, temperature, seed, progress) | judged
             speed["samples_per_second"] = health.pop("samples_per_second")
         facts = {"kind": "update", "inputs": inputs, "updated": batch is not None, "health": health}
         counts = _counts(selection, len(batch) if batch else 0)
@@ -118,6 +129,17 @@ def update_policy(
     attrs |= {"checkpoint": out.name, "weights": weights_digest(out)}
     written = _write_label(opened, label, attrs)
     return attrs | speed | {"label": label, "out": str(out), "up_to_date": present and not written}
+
+
+def _credited(
+    batch: Batch, selection: Selection, policy: Policy, settings: UpdateSettings, seed: int
+) -> tuple[Batch, dict[str, float]]:
+    """The batch with an advantage for every query, by a critic, and how much the critic foresaw."""
+    outcome = selection.reward[batch.episode]
+    value = crossfit_values(policy_features(policy, batch), outcome, batch.episode, seed % 2**63)
+    advantage = scaled(step_advantages(value, outcome, batch.episode, settings.gae_lambda), settings.advantages())
+    judged = {"critic_explained": explained_variance(value, outcome)}
+    return replace(batch, advantage=advantage.astype(np.float32)), judged
 
 
 def _inputs(store: RolloutStore, asked: dict[str, Any], selection: Selection, policy_dir: Path) -> str:

@@ -63,6 +63,35 @@ def group_advantages(
     return np.where(advantage < 0, settings.negative_scale * advantage, advantage), kept
 
 
+def step_advantages(value: np.ndarray, outcome: np.ndarray, episode: np.ndarray, gae_lambda: float) -> np.ndarray:
+    """How much better each query's chunk went than a critic expected: generalised advantage estimation (arXiv
+    1506.02438, Eq. 16) without discount, the outcome being the only reward, at the end.
+
+    delta_t = V(s_t+1) - V(s_t), and outcome - V(s_t) at the last query; A_t = delta_t + gae_lambda A_t+1.
+
+    Args:
+        value: (M,) the critic's expectation of the outcome. outcome: (M,) of the query's episode.
+        episode: (M,) int, queries of an episode next to each other, in order.
+        gae_lambda: in [0, 1]; 1 gives outcome - V(s_t), 0 the critic's own change of mind.
+
+    Returns:
+        (M,) f64.
+    """
+    value, outcome = np.asarray(value, np.float64), np.asarray(outcome, np.float64)
+    goes_on = np.append(episode[1:] == episode[:-1], False)
+    after = np.where(goes_on, np.append(value[1:], 0.0), outcome)
+    advantage = after - value
+    for t in np.flatnonzero(goes_on)[::-1]:
+        advantage[t] += gae_lambda * advantage[t + 1]
+    return advantage
+
+
+def scaled(advantage: np.ndarray, settings: AdvantageSettings) -> np.ndarray:
+    """(M,) over their root mean square, then the factor on negative ones."""
+    unit = advantage / np.sqrt(np.mean(advantage**2) + settings.eps)
+    return np.where(unit < 0, settings.negative_scale * unit, unit)
+
+
 def _standardised(reward: np.ndarray, settings: AdvantageSettings) -> np.ndarray:
     centred = reward - reward.mean()
     if settings.estimator == "population":

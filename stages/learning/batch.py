@@ -30,7 +30,7 @@ class Batch:
     mask: np.ndarray
     """(M, n) bool: the token's action was executed"""
     advantage: np.ndarray
-    """(M,) f32, the episode's"""
+    """(M,) f32, the episode's or the query's own"""
     episode: np.ndarray
     """(M,) index of the episode in the store"""
 
@@ -40,8 +40,10 @@ class Batch:
 
 @dataclass(frozen=True)
 class Selection:
-    """Which episodes of a store teach something: advantage (N,) f64, kept (N,) bool, and how many groups those are."""
+    """Which episodes of a store teach something: reward and advantage (N,) f64, kept (N,) bool, and how many groups
+    those are."""
 
+    reward: np.ndarray
     advantage: np.ndarray
     kept: np.ndarray
     groups: int
@@ -73,12 +75,13 @@ def select(store: RolloutStore, reward_label: str, settings: AdvantageSettings) 
     advantage, kept = np.zeros(len(store)), np.zeros(len(store), bool)
     advantage[done], kept[done] = group_advantages(reward[done], store.plan.group[done], settings)
     groups = len(np.unique(store.plan.group))
-    return Selection(advantage, kept, groups, len(np.unique(store.plan.group[kept])))
+    return Selection(reward, advantage, kept, groups, len(np.unique(store.plan.group[kept])))
 
 
 def rollouts_digest(store: RolloutStore, selection: Selection) -> str:
     """16 hex digits over everything an update learns from, without its pictures: those follow from the states."""
     parts: list[Any] = [store.attrs.get("temperature"), selection.kept, selection.advantage, store.plan.task]
+    parts.append(selection.reward[selection.kept])
     for i in np.flatnonzero(selection.kept):
         episode = store.read(int(i), images=False)
         parts += [episode.state, episode.proprio, episode.tokens, episode.logprob]

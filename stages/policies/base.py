@@ -85,6 +85,14 @@ class Policy(ABC):
     def save(self, folder: Path) -> None:
         """Write `config.json` and `model.safetensors` into the existing `folder`."""
 
+    def features(self, observation: Observation, instructions: Sequence[str]) -> Tensor:
+        """What the network makes of B queries before its head, (B, F): a critic judges by it how well things stand.
+
+        Raises:
+            UserError: this policy does not tell.
+        """
+        raise UserError(f"{type(self).__name__} tells no features for a critic; use --set credit=episode")
+
     def act(
         self, observation: Observation, instructions: Sequence[str], temperature: float, noise: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

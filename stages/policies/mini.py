@@ -119,7 +119,17 @@ class MiniNetwork(nn.Module):
         self.register_buffer("never", _never(config.bins), persistent=False)
 
     def forward(self, proprio: Tensor, words: Tensor, **images: Tensor) -> Tensor:
-        """Logits of the action tokens.
+        """Logits of the action tokens: (B, C*A, K) f32.
+
+        The gripper has two tokens, the first (open) and the last bin (close), because the simulator only takes its
+        sign; the others have the logit -1e9. Arguments as for `trunk`.
+        """
+        x = self.head(self.trunk(proprio, words, **images))
+        logits = x.float().view(-1, self.config.chunk, ACTION_DIM, self.config.bins)
+        return logits.masked_fill(self.never, MASKED).flatten(1, 2)
+
+    def trunk(self, proprio: Tensor, words: Tensor, **images: Tensor) -> Tensor:
+        """All of the network before its head.
 
         Args:
             proprio: (B, 8) f32.
@@ -127,16 +137,13 @@ class MiniNetwork(nn.Module):
             **images: camera name -> (B, H, W, 3) u8.
 
         Returns:
-            (B, C*A, K) f32. The gripper has two tokens, the first (open) and the last bin (close), because the
-            simulator only takes its sign; the others have the logit -1e9.
+            (B, hidden) f32.
         """
         language = torch.tanh(self.language(words))
         features = (proprio_features(proprio) - self.mean) / self.std
         seen = [tower(images[name], language) for name, tower in self.towers.items()]
         x = F.relu(self.hidden1(torch.cat([language, features, *seen], 1)))
-        x = self.head(F.relu(self.hidden2(x)))
-        logits = x.float().view(-1, self.config.chunk, ACTION_DIM, self.config.bins)
-        return logits.masked_fill(self.never, MASKED).flatten(1, 2)
+        return F.relu(self.hidden2(x))
 
 
 class MiniPolicy(Policy):
@@ -159,6 +166,9 @@ class MiniPolicy(Policy):
         arrays = {name: observation.images[name] for name in self.config.cameras}
         arrays |= {"proprio": observation.proprio, "words": np.stack([self._bag(text) for text in instructions])}
         return {name: torch.from_numpy(np.ascontiguousarray(array)).to(device) for name, array in arrays.items()}
+
+    def features(self, observation: Observation, instructions: Sequence[str]) -> Tensor:
+        return self.module.trunk(**self.inputs(observation, instructions))
 
     def encode_actions(self, actions: np.ndarray) -> np.ndarray:
         last = self.config.bins - 1

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from data.errors import UserError
-from stages.learning.advantages import AdvantageSettings, group_advantages
+from stages.learning.advantages import AdvantageSettings, group_advantages, scaled, step_advantages
 
 
 def slow(reward: np.ndarray, group: np.ndarray, estimator: str, eps: float) -> list[float]:
@@ -75,3 +75,38 @@ def test_impossible_settings() -> None:
         AdvantageSettings(eps=-1.0)
     with pytest.raises(UserError, match="negative_scale"):
         AdvantageSettings(negative_scale=-0.5)
+
+
+def slow_step_advantages(value, outcome, episode, lam):
+    """The definition, written out: A_t = sum over k of lam^k delta_(t+k)."""
+    found = []
+    for t in range(len(value)):
+        last = max(i for i in range(len(value)) if episode[i] == episode[t])
+        total = 0.0
+        for k in range(last - t + 1):
+            after = outcome[t] if t + k == last else value[t + k + 1]
+            total += lam**k * (after - value[t + k])
+        found.append(total)
+    return np.array(found)
+
+
+@pytest.mark.parametrize("lam", [0.0, 0.7, 1.0])
+def test_step_advantages_against_the_definition(lam):
+    rng = np.random.default_rng(3)
+    episode = np.repeat([4, 0, 9, 2], [5, 1, 3, 7])
+    value, outcome = rng.random(16), rng.random(10)[episode]
+    found = step_advantages(value, outcome, episode, lam)
+    np.testing.assert_allclose(found, slow_step_advantages(value, outcome, episode, lam), atol=1e-12)
+    if lam == 1.0:
+        np.testing.assert_allclose(found, outcome - value, atol=1e-12)
+
+
+def test_step_advantages_by_hand():
+    # One success foreseen ever better: 0.5 -> 0.75 -> 1; half of the last step's surprise goes to the one before.
+    found = step_advantages(np.array([0.5, 0.75]), np.array([1.0, 1.0]), np.array([0, 0]), 0.5)
+    assert found.tolist() == [0.375, 0.25]
+
+
+def test_scaled_advantages():
+    found = scaled(np.array([3.0, -4.0]), AdvantageSettings(eps=0.0, negative_scale=0.5))
+    np.testing.assert_allclose(found, [3 / 12.5**0.5, -2 / 12.5**0.5])

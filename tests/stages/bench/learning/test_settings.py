@@ -48,6 +48,6 @@ def test_experiments_that_cannot_be() -> None:
     ):
         with pytest.raises(UserError, match=words):
             LearningSettings(**{"arms": [path], **wrong})  # type: ignore[arg-type]
+    settings = LearningSettings([path], changes=["collect.group=1"])
     with pytest.raises(UserError, match="groups"):
-        settings = LearningSettings([path], changes=["collect.group=1"])
         settings.recipe(0)
