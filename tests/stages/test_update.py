@@ -142,11 +142,11 @@ def test_refusals(store, tiny_folder, tmp_path, tiny_policy, made_up_store):
 def test_a_critic_gives_every_query_its_own_advantage(store, tiny_folder, tmp_path):
     critic = replace(SETTINGS, credit="critic")
     result = update_policy(store, tiny_folder, tmp_path / "001", "binary", critic, threads=1)
+    assert update_policy(store, tiny_folder, tmp_path / "001", "binary", critic, threads=1)["up_to_date"]
     again = update_policy(store, tiny_folder, tmp_path / "again", "binary", critic, threads=1)
     plain = update_policy(store, tiny_folder, tmp_path / "plain", "binary", SETTINGS, threads=1)
     assert result["weights"] == again["weights"] != plain["weights"]
     assert result["health"]["critic_explained"] < 1
     assert "critic_explained" not in plain["health"]
-    assert update_policy(store, tiny_folder, tmp_path / "001", "binary", critic, threads=1)["up_to_date"]
     with pytest.raises(UserError, match="gae_lambda"):
         override(SETTINGS, ["gae_lambda=1.5"], "update")

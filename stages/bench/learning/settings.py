@@ -82,13 +82,12 @@ class LearningSettings:
                 raise UserError(f"arm {name} is given twice; name one of them otherwise, as 'other: reward.preset=...'")
 
     def recipe(self, seed: int, arm: Arm | None = None) -> Recipe:
-        """The settings of a run; without an arm those of the start that its arms share.
+        """The settings of a run; without an arm those of the start, which only the sections `SHARED` decide.
 
         Raises:
             UserError: an unknown setting, or an impossible value.
         """
-        changes = {**STARTS[self.start]}
-        texts = [f"{key}={value}" for key, value in changes.items()]
-        texts += [*self.changes, f"task.seed={seed}"]
-        texts += [f"{key}={value}" for key, value in arm.changes.items()] if arm else []
+        texts = [f"{key}={value}" for key, value in STARTS[self.start].items()]
+        texts += [text for text in self.changes if arm or text.split(".")[0] in SHARED]
+        texts += [f"task.seed={seed}", *(f"{key}={value}" for key, value in (arm.changes if arm else {}).items())]
         return load_recipe(self.preset, texts)
