@@ -19,8 +19,9 @@ def test_ones_own_arm_is_on_top_of_the_preset() -> None:
 
 def test_the_sparse_start_is_for_all_arms() -> None:
     settings = LearningSettings([Arm.parse("path")], start="sparse", preset="quick", changes=["collect.temperature=1"])
-    recipe = settings.recipe(0)
-    assert (recipe.demo.per_task, recipe.collect.temperature) == (1, 1.0)
+    start, run = settings.recipe(0), settings.recipe(0, settings.arms[0])
+    assert (start.demo.per_task, run.demo.per_task, run.collect.temperature) == (1, 1, 1.0)
+    assert start.collect.temperature != 1.0  # what only arms need does not change the start that is there
 
 
 @pytest.mark.parametrize(
@@ -50,4 +51,4 @@ def test_experiments_that_cannot_be() -> None:
             LearningSettings(**{"arms": [path], **wrong})  # type: ignore[arg-type]
     settings = LearningSettings([path], changes=["collect.group=1"])
     with pytest.raises(UserError, match="groups"):
-        settings.recipe(0)
+        settings.recipe(0, path)
