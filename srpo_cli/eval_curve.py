@@ -61,7 +61,11 @@ def show_end(result: Record) -> None:
         )
     out.print(result["verdict"], soft_wrap=True)
     fresh = sum(row["collected"] for row in rows)
-    out.print(f"{'up to date' if not fresh else f'{fresh} episodes run'}; kept in {result['kept']}", soft_wrap=True)
+    out.print(
+        f"{'up to date' if not fresh else f'{fresh} episodes run'}; kept in {result['kept']}",
+        soft_wrap=True,
+        markup=False,
+    )
 
 
 def draw_curve(result: Record, path: Path) -> None:
@@ -81,7 +85,8 @@ def draw_curve(result: Record, path: Path) -> None:
         axes.errorbar(numbers, rates, yerr=bars, color=BLUE, fmt="o-", capsize=3, elinewidth=1.3)
         percent_axis(axes)
         iteration_axis(axes)
-        axes.set_title(f"{result['run']}: {asked(result)}; {_counts(rows)} episodes a policy, 95 % intervals")
+        name = Path(result["run"]).resolve().name
+        axes.set_title(f"{name}: {_counts(rows)} episodes a policy, 95 % Wilson intervals\n{asked(result)}")
         try:
             FigureCanvasAgg(figure).print_png(str(path))
         except OSError as error:

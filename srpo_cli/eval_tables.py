@@ -7,10 +7,11 @@ from srpo_cli.commands.collect import work
 from srpo_cli.console import interval, out, percent, table
 from stages.compare import p_cell
 
-NOTES = """\
-only A, only B: episodes in which the one succeeds and the other does not. A - B in points, 95 % interval for pairs
-(Newcombe 1998, method 10). p: McNemar's exact test, two-sided; those of single tasks are not corrected for their
-number. All this is about these two policies on these tasks; how they were trained is compared by several seeds."""
+NOTES = (
+    "only A, only B: episodes in which the one succeeds and the other does not. A - B in points, 95 % interval for "
+    "pairs (Newcombe 1998, method 10). p: McNemar's exact test, two-sided; those of single tasks are not corrected for "
+    "their number. All this is about these two policies on these tasks; ways of training need several seeds."
+)
 
 
 def show_comparison(result: Mapping[str, Any]) -> None:
