@@ -59,6 +59,9 @@ def show_end(result: Record) -> None:
             f"their 95 % interval for pairs (Newcombe 1998, method 10); p: McNemar's exact test, two-sided, not "
             f"corrected for {len(rows) - 1} comparisons"
         )
+    if result["gone"]:
+        gone = ", ".join(f"{number:03d}" for number in result["gone"])
+        out.print(f"left out: {gone}, which the run removed before their turn (its run.keep_policies)")
     out.print(result["verdict"], soft_wrap=True)
     fresh = sum(row["collected"] for row in rows)
     out.print(

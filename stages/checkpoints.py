@@ -39,7 +39,8 @@ def evaluate_run(
     Returns:
         run, kept (the folder of the stores), suite, inits, temperature, horizon, look, versions, policies: a list of
         what `evaluate` says with iteration and first (the pairs with the first of them, as `data.paired.paired` with A
-        the later one, over episodes that both finished; none for the first itself), verdict (the last and the first).
+        the later one, over episodes that both finished; none for the first itself), gone (policies that a run under way
+        removed before their turn), verdict (the last and the first).
 
     Raises:
         UserError: as `evaluate`; `every` below 1; a run without policies.
@@ -47,10 +48,13 @@ def evaluate_run(
     """
     numbers = chosen(run, every)
     kept = out or run.evaluations(label_of(settings))
-    rows: list[dict[str, Any]] = []
+    rows, gone = list[dict[str, Any]](), list[int]()
     first: Outcomes | None = None
     with make_pool(settings, len(planned(settings)[1])) as pool:
         for number in numbers:
+            if rows and number not in run.policies():
+                gone.append(number)
+                continue
             store = f"{str(kept).rstrip('/')}/{number:03d}.zarr"
             with watch(f"eval {number:03d}", "episodes") as tick:
                 result, outcomes = evaluate_episodes(run.policy(number), settings, store, pool, tick)
@@ -58,7 +62,14 @@ def evaluate_run(
             first = first or outcomes
             tell(rows[-1])
     shared = {key: rows[0][key] for key in ("suite", "inits", "temperature", "horizon", "look", "versions")}
-    return {"run": str(run.folder), "kept": str(kept), **shared, "policies": rows, "verdict": _verdict(rows)}
+    return {
+        "run": str(run.folder),
+        "kept": str(kept),
+        **shared,
+        "policies": rows,
+        "gone": gone,
+        "verdict": _verdict(rows),
+    }
 
 
 def own_settings(run: Run) -> dict[str, Any]:

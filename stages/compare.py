@@ -15,7 +15,7 @@ from data.errors import UserError
 from data.paired import paired
 from data.store import RolloutStore
 from stages.evaluate import EvalSettings, Outcomes, Watch, evaluate_episodes, planned
-from stages.policies.base import identity
+from stages.policies.base import identity, load_policy
 from stages.sim.settings import make_pool
 from stages.sim.tasks import Task, task_names
 
@@ -48,6 +48,7 @@ def compare(
     tasks, plan = planned(settings)
     if out is not None and RolloutStore.exists(out):
         raise UserError(f"{out} is a store of one policy; --against keeps one a policy: name a folder for them")
+    load_policy(against)  # what it lacks is told now, not after A's episodes
     with ExitStack() as stack:
         pool = stack.enter_context(make_pool(settings, len(plan)))
         place = out or stack.enter_context(tempfile.TemporaryDirectory(prefix="srpo-eval-"))

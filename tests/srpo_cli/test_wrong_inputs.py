@@ -68,6 +68,7 @@ WRONG = [
     ("picture without run", "eval --policy policy --against policy --image c.png", "--image goes with --run"),
     ("missing against", "eval --policy policy --against none --tasks 2", "no policy folder none"),
     ("missing of the two", "eval --policy none --against policy --tasks 2", "no policy folder none"),
+    ("truncated against", "eval --policy policy --against cutpolicy --tasks 2 --out pair", "cutpolicy"),
     ("a store for two", "eval --policy policy --against other --tasks 2 --out store.zarr", "name a folder"),
     ("a file for two", "eval --policy policy --against other --tasks 2 --out text.txt", "text.txt"),
     ("run without policies", "eval --run bare", "`srpo loop bare` makes them"),

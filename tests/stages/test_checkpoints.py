@@ -1,5 +1,6 @@
 """The policies of a run on the same episodes: which, with what settings, kept where, and gone on with."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -97,6 +98,15 @@ def test_it_goes_on_where_it_stopped(run: Run) -> None:
     before = fingerprint(run.folder)
     assert all(row["up_to_date"] for row in evaluate_run(run, settings_of(run), unseen, told.append)["policies"])
     assert fingerprint(run.folder) == before
+
+
+def test_a_policy_that_the_run_removes_meanwhile_is_left_out(run: Run) -> None:
+    def remove(row: dict[str, Any]) -> None:
+        if row["iteration"] == 0:
+            shutil.rmtree(run.policy(3))
+
+    result = evaluate_run(run, settings_of(run), unseen, remove)
+    assert ([row["iteration"] for row in result["policies"]], result["gone"]) == ([0, 2], [3])
 
 
 def test_another_place_and_a_single_policy(tmp_path: Path) -> None:

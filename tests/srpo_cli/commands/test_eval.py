@@ -14,7 +14,7 @@ from data.paired import paired
 from data.rates import rate
 from data.runs import Run
 from srpo_cli.__main__ import run
-from srpo_cli.eval_curve import CurveLines, draw_curve, header, line
+from srpo_cli.eval_curve import CurveLines, draw_curve, header, line, show_end
 from srpo_cli.eval_tables import points, show_comparison
 from stages.policies.mini import MiniConfig, MiniPolicy
 
@@ -114,6 +114,13 @@ def test_lines_stand_in_columns() -> None:
     ]
     assert len(header(0)) == len(lines[-1])
     assert line(row(7, 4, None, skipped=2)).endswith("(2 skipped for an error)")
+
+
+def test_policies_that_went_away_are_named(capsys: pytest.CaptureFixture[str]) -> None:
+    show_end({"policies": [row(0, 4, None)], "gone": [7, 8], "verdict": "so", "kept": "runs/[x]"})
+    shown = words(capsys)
+    assert "left out: 007, 008, which the run removed" in shown and "20 episodes run; kept in runs/[x]" in shown
+    assert "corrected" not in shown
 
 
 def test_points() -> None:
