@@ -28,9 +28,16 @@ class CurveLines:
         """Take the next policy."""
         if not self._headed:
             self._headed = True
-            self._write(asked(row))
+            self._write(places(row))
             self._write(header(row["iteration"]))
         self._write(line(row))
+
+
+def places(row: Record, most: int = 10) -> str:
+    """What `asked` says, and the tasks: `...; tasks 2, 9`, or how many where they are too many to name."""
+    numbers = [str(task["index"]) for task in row["tasks"]]
+    named = f"tasks {', '.join(numbers)}" if len(numbers) > 1 else f"task {numbers[0]}"
+    return f"{asked(row)}; {named if len(numbers) <= most else f'{len(numbers)} tasks'}"
 
 
 def header(first: int) -> str:
@@ -89,7 +96,7 @@ def draw_curve(result: Record, path: Path) -> None:
         percent_axis(axes)
         iteration_axis(axes)
         name = Path(result["run"]).resolve().name
-        axes.set_title(f"{name}: {_counts(rows)} episodes a policy, 95 % Wilson intervals\n{asked(result)}")
+        axes.set_title(f"{name}: {_counts(rows)} episodes a policy, 95 % Wilson intervals\n{places(rows[0])}")
         try:
             FigureCanvasAgg(figure).print_png(str(path))
         except OSError as error:

@@ -5,7 +5,7 @@ stopped and only adds what a run under way has made since.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,8 @@ from stages.evaluate import EvalSettings, Outcomes, Watch, evaluate_episodes, pl
 from stages.recipe import NOT_CONTENT
 from stages.sim.settings import make_pool
 
+GOES_WITH = {"suite": ("tasks", "horizon", "episodes"), "tasks": ("episodes",), "inits": ("episodes",)}
+"""Setting -> those whose values mean nothing without it: task numbers of another suite, episodes of other places."""
 Tell = Callable[[dict[str, Any]], None]
 """Called with each policy's entry of `policies` as soon as it is there."""
 
@@ -72,14 +74,18 @@ def evaluate_run(
     }
 
 
-def own_settings(run: Run) -> dict[str, Any]:
+def own_settings(run: Run, changed: Collection[str] = ()) -> dict[str, Any]:
     """The values of `EvalSettings` that the run's own evaluations have.
+
+    Args:
+        changed: settings that are asked otherwise; what goes with these (see `GOES_WITH`) is left out too.
 
     Raises:
         UserError: run.toml is damaged.
     """
     section, known = run.settings().get("eval", {}), {field.name for field in fields(EvalSettings)}
-    return {key: value for key, value in section.items() if key in known}
+    dropped = {*changed, *(name for key in changed for name in GOES_WITH.get(key, ()))}
+    return {key: value for key, value in section.items() if key in known - dropped}
 
 
 def chosen(run: Run, every: int) -> list[int]:

@@ -60,8 +60,8 @@ def command(
     keeps DIR/WEIGHTS.zarr, one a policy, named by a hash of its weights: any number of comparisons share a DIR.
 
     `--run RUN` evaluates every kept policy RUN/policies/NNN on the same episodes, a line each. What is asked is the
-    [eval] of RUN/run.toml but for the options given here. It keeps RUN/eval/LABEL/NNN.zarr, with `--out DIR`
-    DIR/NNN.zarr.
+    [eval] of RUN/run.toml but for the options given here (where these are --suite, --tasks or --inits, --episodes has
+    its default again). It keeps RUN/eval/LABEL/NNN.zarr, with `--out DIR` DIR/NNN.zarr.
 
     Stopped at any moment, the same command with `--out`, or with `--run`, goes on where it was.
     Settings (--set): slots, watchdog, skip_errors, and those above.
@@ -122,7 +122,7 @@ def _run(
     folder: Path, every: int, image: Path | None, out_folder: str | None, options: Mapping[str, Any], json: bool
 ) -> None:
     from data.runs import Run
-    from data.settings import from_options
+    from data.settings import from_options, parse_assignments
     from srpo_cli.eval_curve import CurveLines, draw_curve, show_end
     from srpo_cli.report.pictures import check_target
     from stages.checkpoints import evaluate_run, own_settings
@@ -131,7 +131,8 @@ def _run(
     if image:
         check_target(image, ".png")
     run, console = Run.open(folder), err if json else out
-    settings = from_options(EvalSettings, options, "eval", own_settings(run))
+    own = own_settings(run, {*options, *parse_assignments(options["assign"])})
+    settings = from_options(EvalSettings, options, "eval", own)
     lines = CurveLines(lambda text: console.print(text, soft_wrap=True, markup=False))
     result = evaluate_run(run, settings, progress, lines.tell, every, out_folder)
     if image:

@@ -62,6 +62,12 @@ def test_settings_are_the_runs_own(run: Run, tmp_path: Path) -> None:
     assert own_settings(Run.start(tmp_path / "other", {"update": {"lr": 1.0}})) == {}
 
 
+def test_what_goes_with_a_changed_setting_is_not_the_runs(run: Run) -> None:
+    assert own_settings(run, {"seed", "workers"}) == {"tasks": "2", "episodes": 2, "horizon": 10, "engine": "fast"}
+    assert own_settings(run, {"inits"}) == {"tasks": "2", "horizon": 10, "seed": 4, "engine": "fast"}
+    assert own_settings(run, {"suite"}) == {"seed": 4, "engine": "fast"}
+
+
 def test_label_tells_what_is_asked_not_how_it_is_run(run: Run) -> None:
     settings = settings_of(run)
     assert label_of(settings).startswith("heldout-2-")

@@ -14,7 +14,7 @@ from data.paired import paired
 from data.rates import rate
 from data.runs import Run
 from srpo_cli.__main__ import run
-from srpo_cli.eval_curve import CurveLines, draw_curve, header, line, show_end
+from srpo_cli.eval_curve import CurveLines, draw_curve, header, line, places, show_end
 from srpo_cli.eval_tables import points, show_comparison
 from stages.policies.mini import MiniConfig, MiniPolicy
 
@@ -94,8 +94,22 @@ def test_run_takes_its_own_settings_and_options_win(
 
 
 def row(iteration: int, successes: int, first: dict[str, Any] | None, skipped: int = 0) -> dict[str, Any]:
-    asked = {"suite": "libero_object", "inits": "heldout", "temperature": 0.0, "horizon": 160, "look": "lite"}
+    asked: dict[str, Any] = {
+        "suite": "libero_object",
+        "inits": "heldout",
+        "temperature": 0.0,
+        "horizon": 160,
+        "look": "lite",
+    }
+    asked["tasks"] = [{"index": 2}, {"index": 9}]
     return {"iteration": iteration, **rate(successes, 20), "skipped": skipped, "first": first, "collected": 20, **asked}
+
+
+def test_tasks_are_named_or_counted() -> None:
+    named = {
+        n: places({**row(0, 4, None), "tasks": [{"index": i} for i in range(n)]}).split("; ")[1] for n in (1, 3, 11)
+    }
+    assert named == {1: "task 0", 3: "tasks 0, 1, 2", 11: "11 tasks"}
 
 
 PAIRS = paired(np.arange(20) < 15, np.arange(20) >= 16)
@@ -107,7 +121,7 @@ def test_lines_stand_in_columns() -> None:
     tell(row(0, 4, None))
     tell(row(12, 15, PAIRS))
     assert lines == [
-        "libero_object, initial states heldout, greedy, horizon 160, lite look",
+        "libero_object, initial states heldout, greedy, horizon 160, lite look; tasks 2, 9",
         header(0),
         "   000        20   20.0 %     8.1-41.6 %",
         "   012        20   75.0 %    53.1-88.8 %                15     4   +55.0  +13.0 to +79.9    0.0192",
