@@ -4,7 +4,8 @@ run.toml                 the resolved settings, written once, checked on resume
 demos.zarr               the demonstrations that the start was trained on
 policies/000 ... NNN     000 is the start; iteration n (from 1) reads NNN = n-1 and writes n
 rollouts/000.zarr ...    iteration n writes n-1
-eval/000.zarr ...        evaluation of policy 000 ...
+eval/000.zarr ...        evaluation of policy 000 ... by the loop
+eval/LABEL/000.zarr ...  the same by `srpo eval --run`, a label for what was asked
 metrics.jsonl            one line per stage and iteration
 """
 
@@ -84,6 +85,11 @@ class Run:
         """Folder of a policy: 0 is the start, n the one that iteration n made."""
         return self.folder / "policies" / f"{number:03d}"
 
+    def policies(self) -> list[int]:
+        """The numbers of the policies that are kept, in order; a folder without weights is none."""
+        folders = [p for p in (self.folder / "policies").glob("[0-9]*") if p.name.isdigit()]
+        return sorted(int(p.name) for p in folders if (p / "config.json").is_file() and any(p.glob("*.safetensors")))
+
     def rollouts(self, iteration: int) -> Path:
         """Store of iteration 1, 2, ..."""
         return self.folder / "rollouts" / f"{iteration - 1:03d}.zarr"
@@ -91,6 +97,10 @@ class Run:
     def evaluation(self, number: int) -> Path:
         """Store of the evaluation of policy `number`."""
         return self.folder / "eval" / f"{number:03d}.zarr"
+
+    def evaluations(self, label: str) -> Path:
+        """Folder of the evaluations of many policies on the same episodes, a store each."""
+        return self.folder / "eval" / label
 
     def finished(self) -> int:
         """How many iterations are done: the last one whose policy is there."""

@@ -30,15 +30,16 @@ def build(cls: type[T], values: Mapping[str, Any], where: str = "settings") -> T
     return cls(**{key: convert(value, hints[key], f"{where}.{key}") for key, value in values.items()})
 
 
-def from_options(cls: type[T], options: Mapping[str, Any], where: str) -> T:
+def from_options(cls: type[T], options: Mapping[str, Any], where: str, defaults: Mapping[str, Any] | None = None) -> T:
     """Fill `cls` from the options of a command (its `locals()`): those that are its settings, then `assign` (`--set`).
+    What they leave out comes from `defaults`.
 
     Raises:
         UserError: as `build` and `parse_assignments`.
     """
     known = {f.name for f in fields(cls)}  # type: ignore[arg-type]
     given = {name: value for name, value in options.items() if name in known}
-    return build(cls, given | parse_assignments(options["assign"]), where)
+    return build(cls, {**(defaults or {}), **given, **parse_assignments(options["assign"])}, where)
 
 
 def override(settings: T, assignments: Sequence[str], where: str = "settings") -> T:

@@ -29,7 +29,7 @@ def table(title: str, columns: list[str], rows: list[list[Any]], caption: str | 
     """A table with numbers to the right and texts to the left."""
     made = Table(title=title, title_justify="left", title_style="bold", caption=caption, caption_justify="left")
     for i, column in enumerate(columns):
-        texts = all(isinstance(row[i], str) and not row[i][:1].isdigit() for row in rows)
+        texts = all(isinstance(row[i], str) and not row[i].lstrip("+-< ")[:1].isdigit() for row in rows)
         made.add_column(column, justify="left" if texts else "right", no_wrap=not texts)
     for row in rows:
         made.add_row(*[f"{cell:.3f}" if isinstance(cell, float) else str(cell) for cell in row])

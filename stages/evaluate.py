@@ -5,8 +5,8 @@ store is kept if a place is given for it, and an interrupted evaluation then goe
 """
 
 import tempfile
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,7 +17,7 @@ import numpy as np
 from data.checkpoint import read_record
 from data.errors import UserError
 from data.rates import store_rates
-from data.store import Plan
+from data.store import DONE, Plan, RolloutStore
 from stages.policies.acting import Actor, episode_seeds, one_thread
 from stages.policies.base import identity, load_policy
 from stages.policies.trained import repeats
@@ -25,6 +25,9 @@ from stages.sim.settings import RolloutSettings, make_pool
 from stages.sim.tasks import Task, select_inits, select_tasks
 from stages.sim.workers.filling import Tick, fill, rollout_request
 from stages.sim.workers.pool import Pool
+
+Watch = Callable[[str, str], AbstractContextManager[Callable[..., None]]]
+"""`with watch(title, unit) as tick`: shows the progress of one part of something longer."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,23 @@ def spread(tasks: Sequence[Task], inits: Sequence[int], episodes: int, seed: int
     )
 
 
+@dataclass(frozen=True)
+class Outcomes:
+    """What became of N episodes."""
+
+    task: np.ndarray
+    """(N,) int64: number of the task"""
+    done: np.ndarray
+    """(N,) bool: false where an episode failed three times and was done without"""
+    success: np.ndarray
+    """(N,) bool; false where not done"""
+
+    @classmethod
+    def of(cls, store: RolloutStore) -> "Outcomes":
+        """Those of a store."""
+        return cls(store.plan.task, store.status() == DONE, store.success())
+
+
 def evaluate(
     policy: str | Path,
     settings: EvalSettings,
@@ -83,9 +103,19 @@ def evaluate(
         UserError: settings that fit nothing, a policy that does not load, an `out` that holds other rollouts.
         Exception: as `Pool.run`.
     """
+    return evaluate_episodes(policy, settings, out, pool, progress)[0]
+
+
+def evaluate_episodes(
+    policy: str | Path,
+    settings: EvalSettings,
+    out: str | Path | None = None,
+    pool: Pool | None = None,
+    progress: Tick | None = None,
+) -> tuple[dict[str, Any], Outcomes]:
+    """As `evaluate`, and what became of every episode: the same settings ask the same episodes in the same order."""
     acting = load_policy(policy)
-    tasks, inits = select_tasks(settings.suite, settings.tasks), select_inits(settings.inits)
-    plan = spread(tasks, inits, _count(settings, len(tasks) * len(inits)), settings.seed)
+    tasks, plan = planned(settings)
     spec, who = acting.spec, identity(policy)
     request = rollout_request(settings, tasks, plan, spec.chunk, spec.cameras, keep_images=False, policy=who)
     actor = Actor(acting, request.instructions(), plan.seed, settings.temperature)
@@ -94,10 +124,20 @@ def evaluate(
         path = out or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="srpo-eval-"))) / "eval.zarr"
         workers = pool or partial(make_pool, settings)
         store, report = fill(path, request, actor, workers, progress, skip_errors=settings.skip_errors)
-        rates = store_rates(store)
+        rates, outcomes = store_rates(store), Outcomes.of(store)
     told = {key: store.attrs[key] for key in ("suite", "inits", "temperature", "horizon", "look", "policy", "versions")}
     trained_on = repeats(read_record(Path(policy)), settings.suite, plan.task, plan.init_state)
-    return {**rates, **told, "trained_on": trained_on, **report.summary()}
+    return {**rates, **told, "trained_on": trained_on, **report.summary()}, outcomes
+
+
+def planned(settings: EvalSettings) -> tuple[list[Task], Plan]:
+    """The tasks and episodes that settings ask for; no policy has a part in them.
+
+    Raises:
+        UserError: settings that fit nothing.
+    """
+    tasks, inits = select_tasks(settings.suite, settings.tasks), select_inits(settings.inits)
+    return tasks, spread(tasks, inits, _count(settings, len(tasks) * len(inits)), settings.seed)
 
 
 def _count(settings: EvalSettings, places: int) -> int:

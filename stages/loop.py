@@ -7,7 +7,6 @@ same call goes on where it stopped and ends with the same stores.
 
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from data.store import RolloutStore
 from stages.collect import collect
 from stages.demo import make_demos
 from stages.encode import encode_store
-from stages.evaluate import evaluate
+from stages.evaluate import Watch, evaluate
 from stages.learning.trainer import STATE_FILE
 from stages.recipe import Recipe
 from stages.reward import reward_store
@@ -31,8 +30,6 @@ from stages.sim.workers.pool import Pool
 from stages.update import update_policy
 from stages.world_models.registry import label_of
 
-Watch = Callable[[str, str], AbstractContextManager[Callable[..., None]]]
-"""`with watch(title, unit) as tick`: shows the progress of a stage."""
 Tell = Callable[[dict[str, Any]], None]
 """Called with what a stage came to, as it stands in metrics.jsonl."""
 

@@ -1,17 +1,34 @@
-"""`srpo eval`: how often a policy succeeds, with an interval, on initial states kept apart."""
+"""`srpo eval`: how often a policy succeeds, against another one, or over the iterations of a run, with intervals."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from srpo_cli.commands.collect import rates_table, success, work
-from srpo_cli.console import emit, out, progress
-from srpo_cli.options import Assign, Engine, Horizon, Inits, Json, Look, PolicyIn, Seed, Suite, Tasks, Workers
+from srpo_cli.console import emit, err, out, progress
+from srpo_cli.options import Assign, Engine, Horizon, Inits, Json, Look, Seed, Suite, Tasks, Workers
 
 
 def command(
-    policy: PolicyIn,
+    context: typer.Context,
+    policy: Annotated[
+        Path | None,
+        typer.Option(help="A policy folder (config.json, model.safetensors).", show_default=False),
+    ] = None,
+    against: Annotated[
+        Path | None, typer.Option(help="Another policy, run on the same episodes.", show_default=False)
+    ] = None,
+    run: Annotated[
+        Path | None, typer.Option(help="Instead: a run's folder; all its kept policies.", show_default=False)
+    ] = None,
+    every: Annotated[
+        int | None, typer.Option(help="With --run: each K-th policy and the last.", metavar="K", show_default=False)
+    ] = None,
+    image: Annotated[
+        Path | None, typer.Option(metavar="OUT.png", help="With --run: success as a curve.", show_default=False)
+    ] = None,
     suite: Suite = "libero_object",
     tasks: Tasks = "all",
     inits: Inits = "heldout",
@@ -26,7 +43,10 @@ def command(
     engine: Engine = "fast",
     horizon: Horizon = None,
     store: Annotated[
-        str | None, typer.Option("--out", metavar="STORE", help="Keep the episodes.", show_default=False)
+        str | None,
+        typer.Option(
+            "--out", metavar="STORE", help="Keep the episodes; with --against or --run a folder.", show_default=False
+        ),
     ] = None,
     assign: Assign = [],
     json: Json = False,
@@ -34,16 +54,90 @@ def command(
     """Evaluate a policy: success with n and its 95 % Wilson interval, per task and in all.
 
     Says how many of the episodes start where the policy was trained, and the versions that decide the physics.
-    Settings (--set): slots, watchdog, and those above.
-    Example: `srpo eval --policy runs/a/policies/010 --inits heldout --episodes 50`
+
+    `--against B` runs both policies on the same tasks, initial states and seeds and pairs the episodes: in which only
+    one succeeds, the difference with its 95 % interval (Newcombe 1998, method 10) and McNemar's exact test. `--out DIR`
+    keeps DIR/WEIGHTS.zarr, one a policy, named by a hash of its weights: any number of comparisons share a DIR.
+
+    `--run RUN` evaluates every kept policy RUN/policies/NNN on the same episodes, a line each. What is asked is the
+    [eval] of RUN/run.toml but for the options given here (where these are --suite, --tasks or --inits, --episodes has
+    its default again). It keeps RUN/eval/LABEL/NNN.zarr, with `--out DIR` DIR/NNN.zarr.
+
+    Stopped at any moment, the same command with `--out`, or with `--run`, goes on where it was.
+    Settings (--set): slots, watchdog, skip_errors, and those above.
+
+    Examples: `srpo eval --policy runs/a/policies/010 --inits heldout --episodes 50`,
+    `srpo eval --policy runs/a/policies/010 --against runs/a/policies/000 --tasks 2,9 --out pair`,
+    `srpo eval --run runs/a --every 10 --image curve.png`
     """
+    _check(policy, against, run, every, image)
+    options = {name: value for name, value in locals().items() if name != "context"}
+    if run:
+        given = {name: value for name, value in options.items() if _typed(context, name)}
+        _run(run, 1 if every is None else every, image, store, {**given, "assign": assign}, json)
+        return
     from data.settings import from_options
     from stages.evaluate import EvalSettings, evaluate
 
-    settings = from_options(EvalSettings, locals(), "eval")
-    with progress("eval", "episodes") as tick:
-        result = evaluate(policy, settings, store, progress=tick)
-    emit(result, json, _show)
+    settings = from_options(EvalSettings, options, "eval")
+    if policy and against:
+        _compare(policy, against, settings, store, json)
+    elif policy:
+        with progress("eval", "episodes") as tick:
+            result = evaluate(policy, settings, store, progress=tick)
+        emit(result, json, _show)
+
+
+def _check(policy: Path | None, against: Path | None, run: Path | None, every: int | None, image: Path | None) -> None:
+    """Refuse what does not go together.
+
+    Raises:
+        UserError: neither or both of --policy and --run, or an option of the one with the other.
+    """
+    from data.errors import UserError
+
+    if (policy is None) == (run is None):
+        raise UserError("say what to evaluate: --policy FOLDER or --run RUN, one of them")
+    if run and against:
+        raise UserError("--against goes with --policy; --run compares every policy with the run's first by itself")
+    for name, value in (("--every", every), ("--image", image)):
+        if value is not None and not run:
+            raise UserError(f"{name} goes with --run RUN, which evaluates many policies")
+
+
+def _typed(context: typer.Context, name: str) -> bool:
+    """Whether an option was given on the command line."""
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
+
+
+def _compare(policy: Path, against: Path, settings: Any, out_folder: str | None, json: bool) -> None:
+    from srpo_cli.eval_tables import show_comparison
+    from stages.compare import compare
+
+    emit(compare(policy, against, settings, progress, out_folder), json, show_comparison)
+
+
+def _run(
+    folder: Path, every: int, image: Path | None, out_folder: str | None, options: Mapping[str, Any], json: bool
+) -> None:
+    from data.runs import Run
+    from data.settings import from_options, parse_assignments
+    from srpo_cli.eval_curve import CurveLines, draw_curve, show_end
+    from srpo_cli.report.pictures import check_target
+    from stages.checkpoints import evaluate_run, own_settings
+    from stages.evaluate import EvalSettings
+
+    if image:
+        check_target(image, ".png")
+    run, console = Run.open(folder), err if json else out
+    own = own_settings(run, {*options, *parse_assignments(options["assign"])})
+    settings = from_options(EvalSettings, options, "eval", own)
+    lines = CurveLines(lambda text: console.print(text, soft_wrap=True, markup=False))
+    result = evaluate_run(run, settings, progress, lines.tell, every, out_folder)
+    if image:
+        draw_curve(result, image)
+    emit(result, json, show_end)
 
 
 def _show(result: Mapping[str, Any]) -> None:

@@ -72,8 +72,8 @@ def success_curve(sampled: Curve, band: Band, evaluated: Curve, evaluated_band: 
             below, above = rates - evaluated_band[0], np.asarray(evaluated_band[1]) - rates
             bars = np.maximum([below, above], 0)
             axes.errorbar(*evaluated, yerr=bars, color=ORANGE, fmt="s", capsize=3, elinewidth=1.3, label=words)
-        _percent(axes)
-        _iterations(axes)
+        percent_axis(axes)
+        iteration_axis(axes)
         axes.legend(loc="upper left")
 
     return draw(paint)
@@ -86,8 +86,8 @@ def task_curves(curves: Mapping[str, Curve]) -> str:
         axes = figure.subplots()
         for i, (task, curve) in enumerate(curves.items()):
             axes.plot(*curve, color=MANY[i % len(MANY)], marker="o", markersize=3, label=short_name(task))
-        _percent(axes)
-        _iterations(axes)
+        percent_axis(axes)
+        iteration_axis(axes)
         axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=8.5)
 
     return draw(paint)
@@ -102,7 +102,7 @@ def reward_history(numbers: Sequence[int], low: Sequence[float], mean: Sequence[
         axes.plot(numbers, mean, color=BLUE, marker="o", label="mean of the failures")
         axes.set_ylim(0, 1)
         axes.set_ylabel("reward")
-        _iterations(axes)
+        iteration_axis(axes)
         axes.legend(loc="upper left")
 
     return draw(paint, height=2.8)
@@ -156,7 +156,7 @@ def stacked_seconds(numbers: Sequence[int], seconds: Mapping[str, Sequence[float
             base += np.asarray(column)
         axes.set_ylabel("seconds")
         axes.grid(visible=False, axis="x")
-        _iterations(axes)
+        iteration_axis(axes)
         axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
 
     return draw(paint, height=2.8)
@@ -168,13 +168,15 @@ def short_name(task: str, most: int = 42) -> str:
     return words if len(words) <= most else words[: most - 1] + "…"
 
 
-def _percent(axes: Axes) -> None:
+def percent_axis(axes: Axes) -> None:
+    """Success from 0 to 100 %, upwards."""
     axes.set_ylim(0, 1.02)
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
     axes.set_ylabel("success")
 
 
-def _iterations(axes: Axes) -> None:
+def iteration_axis(axes: Axes) -> None:
+    """Iterations, to the right."""
     axes.set_xlabel("iteration")
     _whole_numbers(axes)
 

@@ -60,6 +60,23 @@ WRONG = [
     ("init of replay", "replay --suite libero_object --task 0 --init 99 --actions a.npy --out s.npy", "99"),
     ("too many greedy", "eval --policy policy --tasks 2 --episodes 1000", "1000"),
     ("episode 99", "inspect store.zarr --episode 99", "99"),
+    # what `srpo eval` compares
+    ("nothing to evaluate", "eval --tasks 2", "--policy FOLDER or --run RUN"),
+    ("a policy and a run", "eval --policy policy --run bare", "one of them"),
+    ("a run against", "eval --run bare --against policy", "--against goes with --policy"),
+    ("every without run", "eval --policy policy --every 2", "--every goes with --run"),
+    ("picture without run", "eval --policy policy --against policy --image c.png", "--image goes with --run"),
+    ("missing against", "eval --policy policy --against none --tasks 2", "no policy folder none"),
+    ("missing of the two", "eval --policy none --against policy --tasks 2", "no policy folder none"),
+    ("truncated against", "eval --policy policy --against cutpolicy --tasks 2 --out pair", "cutpolicy"),
+    ("a store for two", "eval --policy policy --against other --tasks 2 --out store.zarr", "name a folder"),
+    ("a file for two", "eval --policy policy --against other --tasks 2 --out text.txt", "text.txt"),
+    ("run without policies", "eval --run bare", "`srpo loop bare` makes them"),
+    ("missing run", "eval --run none", "no run at none"),
+    ("a policy as run", "eval --run policy", "no run at policy"),
+    ("every 0", "eval --run bare --every 0", "--every must be 1 or more"),
+    ("picture of another kind", "eval --run bare --image c.jpg", "must end in .png"),
+    ("unknown setting of a run", "eval --run bare --set slot=3", "did you mean 'slots'"),
     # missing, foreign, truncated
     ("missing store", "encode none.zarr", "none.zarr"),
     ("missing store of reward", "reward none.zarr", "none.zarr"),
@@ -112,6 +129,8 @@ def spoil(folder: Path) -> None:
     """Broken variants of the good inputs."""
     (folder / "plain").mkdir()
     (folder / "plain" / "thesis.tex").write_text("precious")
+    (folder / "bare").mkdir()
+    (folder / "bare" / "run.toml").write_text('[eval]\ntasks = "2"\nevery = 5\n')
     shutil.copytree(folder / "store.zarr", folder / "cut.zarr")
     (folder / "cut.zarr" / "zarr.json").write_text((folder / "cut.zarr" / "zarr.json").read_text()[:40])
     shutil.copytree(folder / "store.zarr" / "step", folder / "foreign.zarr")

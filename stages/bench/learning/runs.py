@@ -20,7 +20,8 @@ from data.runs import Run, replace_folder, write_atomically
 from data.shards import WHOLE, Shard
 from stages.bench.learning.curves import Row, curve
 from stages.bench.learning.settings import LearningSettings
-from stages.loop import Tell, Watch, run_loop
+from stages.evaluate import Watch
+from stages.loop import Tell, run_loop
 
 Runs = dict[tuple[str, str], dict[int, list[Row]]]
 """(start, arm) -> seed -> rows"""
