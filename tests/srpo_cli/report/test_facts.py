@@ -104,3 +104,21 @@ def test_a_line_under_way_is_passed_over_and_a_damaged_one_named(run: Path) -> N
     file.write_text("{}}\n" + whole)
     with pytest.raises(UserError, match=r"metrics.jsonl line 1 is damaged"):
         history.iterations(Run.open(run).metrics())
+
+
+def test_shares_of_the_wall_time() -> None:
+    """Collection: 12 s on 2 cores, 10 + 4 + 6 + 2 s of processor time: 5 + 2 + 3 + 1 s of it, and 1 s of waiting."""
+    cpu = {"stepping": 10.0, "rendering": 4.0, "policy": 6.0, "other": 2.0}
+    collect = {"seconds": 12.0, "pause": 0.5, "cpu_seconds": cpu, "cores": 2, "workers": 2}
+    rows = [
+        {"iteration": 1, "collect": collect, "encode": {"seconds": 4.0, "pause": 0.0}},
+        {"iteration": 2, "update": {"seconds": 3.0, "pause": 0.5}, "sft": {"seconds": 99.0, "pause": 9.0}},
+    ]
+    expected = {"stepping": 5, "rendering": 2, "policy": 3, "recording": 1, "waiting": 1, "encoding": 4, "update": 3}
+    expected |= {"between stages": 1}
+    found = history.shares(rows)
+    assert found == pytest.approx({name: seconds / 20 for name, seconds in expected.items()})
+
+
+def test_runs_that_were_not_timed_have_no_shares() -> None:
+    assert history.shares([{"iteration": 1, "collect": {"seconds": 3.0}}]) == {}

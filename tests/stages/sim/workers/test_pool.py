@@ -49,8 +49,11 @@ def test_episode_is_the_plain_loop(whole: Path, index: int) -> None:
 
 def test_one_worker_fills_the_same_store(whole: Path, tmp_path: Path) -> None:
     with Pool(1, slots=3) as one:
-        one.run(new_job(tmp_path / "one.zarr"), STARTS, decide)
+        report = one.run(new_job(tmp_path / "one.zarr"), STARTS, decide)
     assert_same(tmp_path / "one.zarr", whole)
+    cpu = report.summary()["cpu_seconds"]
+    assert min(cpu["stepping"], cpu["rendering"], cpu["other"]) > 0
+    assert sum(cpu.values()) - cpu["other"] < report.seconds
 
 
 def test_users_mistake_is_not_tried_again(tmp_path: Path) -> None:
