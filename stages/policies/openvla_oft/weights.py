@@ -1,8 +1,8 @@
 """Weights in safetensors files: their shapes, strict and frugal loading, saving in parts.
 
 A network is built on the meta device and takes one tensor after the other from its file, so that no second copy of all
-exists. Each is copied to memory of its own: where a mapped one lies depends on its file, and the last digit of sums over
-it on where it lies. Weights of the proprio projector come as a `.pt` file in released checkpoints and among the others
+exists. Each is copied to memory of its own: where a mapped one lies depends on its file, and the last digit of sums on
+where it lies. Weights of the proprio projector come as a `.pt` file in released checkpoints and among the others
 in our own, so that their digest is the policy's.
 """
 
