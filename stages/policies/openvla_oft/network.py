@@ -20,12 +20,11 @@ from typing import Any, Literal
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 from transformers import LlamaConfig, LlamaForCausalLM
 from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
 from stages.policies.base import ACTION_DIM
-from stages.policies.openvla_oft.towers import Perceptron, Tower, TowerShape
+from stages.policies.openvla_oft.towers import Perceptron, Tower, TowerShape, run
 
 BINS = 256
 CHUNK = 8
@@ -131,10 +130,7 @@ class OpenVLANetwork(nn.Module):
             given["attention_mask"] = keys[:, None, None].expand(-1, 1, sequence.shape[1], -1)
         given["position_embeddings"] = model.rotary_emb(sequence, position_ids=positions)
         for layer in model.layers:
-            if self.checkpointing:
-                sequence = checkpoint(layer, sequence, use_reentrant=False, **given)
-            else:
-                sequence = layer(sequence, **given)
+            sequence = run(layer, sequence, self.checkpointing, **given)
         return sequence
 
 

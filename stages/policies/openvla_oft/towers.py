@@ -9,6 +9,7 @@ Shapes: N images, S pixels a side, G = (S/patch)^2 patches, D the tower's width,
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -93,8 +94,15 @@ class Tower(nn.Module):
             tokens = torch.cat([self.cls_token, self.reg_token], 1).expand(len(x), -1, -1)
             x = torch.cat([tokens, x], 1)
         for block in self.blocks[:-1]:
-            x = checkpoint(block, x, use_reentrant=False) if self.checkpointing else block(x)
+            x = run(block, x, self.checkpointing)
         return x[:, self.prefix :]
+
+
+def run(layer: nn.Module, x: Tensor, again: bool, **given: Any) -> Tensor:
+    """layer(x, **given); where gradients are wanted and `again` is true, its activations are computed once more."""
+    if again and torch.is_grad_enabled():
+        return checkpoint(layer, x, use_reentrant=False, preserve_rng_state=False, **given)
+    return layer(x, **given)
 
 
 class PatchEmbedding(nn.Module):
