@@ -12,7 +12,8 @@ from torch import Tensor
 
 from data.errors import UserError
 from stages.policies.base import Observation, Policy, PolicySpec, read_config
-from stages.policies.openvla_oft import actions, prompt, statistics
+from stages.policies.openvla_oft import prompt, statistics
+from stages.policies.openvla_oft.actions import decode, encode
 from stages.policies.openvla_oft.images import prepare
 from stages.policies.openvla_oft.network import BINS, CHUNK, PROPRIO, OpenVLANetwork
 from stages.policies.openvla_oft.released import (
@@ -74,11 +75,11 @@ class OpenVLAPolicy(Policy):
             inputs["proprio"] = torch.from_numpy(values).to(device)
         return inputs
 
-    def encode_actions(self, actions_: np.ndarray) -> np.ndarray:
-        return actions.encode(actions_, self._action)
+    def encode_actions(self, actions: np.ndarray) -> np.ndarray:
+        return encode(actions, self._action)
 
     def decode_tokens(self, tokens: np.ndarray) -> np.ndarray:
-        return actions.decode(tokens, self._action)
+        return decode(tokens, self._action)
 
     def save(self, folder: Path) -> None:
         """Write every file that `load` needs, in the released layout; the proprio projector goes with the others."""
