@@ -10,6 +10,7 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,11 @@ from data.lineage import digest_files
 ACTION_DIM = 7
 MASKED = -1e9
 """Logit of a token that a policy never produces: its probability is exactly 0, and p*log p stays finite."""
+CLASSES = {
+    "srpo_mini": ("stages.policies.mini", "MiniPolicy"),
+    "openvla": ("stages.policies.openvla_oft", "OpenVLAPolicy"),
+}
+"""model_type of `config.json` -> where its class is, imported when one is loaded"""
 
 
 @dataclass(frozen=True)
@@ -163,14 +169,13 @@ def load_policy(path: str | Path, device: str | torch.device = "cpu") -> Policy:
     Raises:
         UserError: no such folder, no or a broken `config.json`, a model type that srpo does not know, missing weights.
     """
-    from stages.policies.mini import MiniPolicy
-
-    loaders = {MiniPolicy.model_type: MiniPolicy.load}
     config = read_config(Path(path))
     kind = str(config.get("model_type", ""))
-    if kind not in loaders:
-        raise unknown(f"model_type in {path}/config.json", kind, loaders)
-    return loaders[kind](Path(path), torch.device(device))
+    if kind not in CLASSES:
+        raise unknown(f"model_type in {path}/config.json", kind, CLASSES)
+    module, name = CLASSES[kind]
+    loaded: Policy = getattr(import_module(module), name).load(Path(path), torch.device(device))
+    return loaded
 
 
 def read_config(folder: Path) -> dict:
@@ -184,13 +189,22 @@ def read_config(folder: Path) -> dict:
         raise UserError(f"no policy folder {folder}; `srpo sft STORE --out {folder}` makes one")
     if not file.is_file():
         raise UserError(f"{folder} holds no config.json, so it is no policy; `srpo sft STORE --out DIR` makes one")
+    return read_json(file)
+
+
+def read_json(file: Path) -> dict:
+    """A JSON object from a file that exists.
+
+    Raises:
+        UserError: it is not one.
+    """
     try:
-        config = json.loads(file.read_text())
+        found = json.loads(file.read_text())
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{file} is not valid JSON: {error}") from error
-    if not isinstance(config, dict):
-        raise UserError(f"{file} must hold a JSON object, not a {type(config).__name__}")
-    return config
+    if not isinstance(found, dict):
+        raise UserError(f"{file} must hold a JSON object, not a {type(found).__name__}")
+    return found
 
 
 def identity(folder: str | Path) -> dict[str, str]:

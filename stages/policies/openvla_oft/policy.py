@@ -1,0 +1,108 @@
+"""OpenVLA-OFT behind the protocol of `stages.policies.base`."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from data.errors import UserError
+from stages.policies.base import Observation, Policy, PolicySpec, read_config
+from stages.policies.openvla_oft import prompt, statistics
+from stages.policies.openvla_oft.actions import decode, encode
+from stages.policies.openvla_oft.images import prepare
+from stages.policies.openvla_oft.network import BINS, CHUNK, PROPRIO, OpenVLANetwork
+from stages.policies.openvla_oft.released import (
+    SECTION,
+    architecture_of,
+    check_kind,
+    normalisation_of,
+    settings_of,
+)
+from stages.policies.openvla_oft.weights import WeightFiles, save_weights
+
+CAMERAS = ("agentview", "robot0_eye_in_hand")
+RENDERED = 256
+"""pixels a side of the images that LIBERO's datasets were rendered with"""
+DTYPES = {"files": None, "bf16": torch.bfloat16, "fp32": torch.float32}
+COPIED = (prompt.FILE, statistics.FILE, "preprocessor_config.json")
+
+
+class OpenVLAPolicy(Policy):
+    """A checkpoint with action tokens: 8 actions a query, 256 tokens a dimension, 1 or 2 images."""
+
+    model_type = "openvla"
+
+    def __init__(self, folder: Path, device: torch.device, **settings: Any) -> None:
+        """
+        Args:
+            folder: a released checkpoint, or what `save` wrote.
+            settings: fields of `OpenVLASettings`, instead of those in `config.json`.
+
+        Raises:
+            UserError: another kind of checkpoint, missing or damaged files, weights that do not fit.
+        """
+        config = read_config(folder)
+        check_kind(folder, config)
+        self.settings = replace(settings_of(config, folder), **settings)
+        self._config: Mapping[str, Any] = config
+        self._texts = {name: _text(folder / name) for name in COPIED if (folder / name).is_file()}
+        files = WeightFiles(folder)
+        architecture = architecture_of(config, files.shapes, self.settings, folder)
+        self._action, self._proprio = statistics.ranges_of(
+            folder, config, self.settings.statistics, architecture.proprio
+        )
+        self._normalisation = normalisation_of(folder)
+        self._prompts = prompt.Prompts(_tokenizer(folder, self._texts), str(folder / prompt.FILE))
+        with torch.device("meta"):
+            self.module: OpenVLANetwork = OpenVLANetwork(architecture)
+        files.fill(self.module, device, DTYPES[self.settings.precision])
+        self.module.restore_rotary(device)
+        self.module.checkpoint_gradients(self.settings.checkpointing)
+        self.spec = PolicySpec(dict.fromkeys(CAMERAS[: self.settings.images], RENDERED), PROPRIO, CHUNK, BINS)
+
+    def inputs(self, observation: Observation, instructions: Sequence[str]) -> dict[str, Tensor]:
+        device = self.module.projector.fc1.weight.device
+        side = self.module.architecture.dino.side
+        images = [prepare(observation.images[name], side, self._normalisation, device) for name in self.spec.cameras]
+        inputs = {"pixels": torch.stack(images, 1), **self._prompts.batch(instructions, device)}
+        if self._proprio is not None:
+            values = self._proprio.normalise(observation.proprio).astype(np.float32)
+            inputs["proprio"] = torch.from_numpy(values).to(device)
+        return inputs
+
+    def encode_actions(self, actions: np.ndarray) -> np.ndarray:
+        return encode(actions, self._action)
+
+    def decode_tokens(self, tokens: np.ndarray) -> np.ndarray:
+        return decode(tokens, self._action)
+
+    def save(self, folder: Path) -> None:
+        """Write every file that `load` needs, in the released layout; the proprio projector goes with the others."""
+        config = {**self._config, SECTION: asdict(self.settings)}
+        (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n")
+        for name, text in self._texts.items():
+            (folder / name).write_text(text)
+        save_weights(self.module.state_dict(), folder)
+
+    @classmethod
+    def load(cls, folder: Path, device: torch.device, **settings: Any) -> "OpenVLAPolicy":
+        """As the constructor."""
+        return cls(folder, device, **settings)
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"cannot read {file} ({error}); fetch it again") from error
+
+
+def _tokenizer(folder: Path, texts: Mapping[str, str]) -> str:
+    if prompt.FILE not in texts:
+        raise UserError(f"{folder} has no {prompt.FILE}; copy it from the released checkpoint")
+    return texts[prompt.FILE]
