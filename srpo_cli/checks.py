@@ -14,6 +14,8 @@ from data.cache import cache_dir
 from data.errors import UserError
 
 PACKAGES = ("torch", "transformers", "accelerate", "zarr", "numpy", "numba", "opencv-python", "typer", "rich")
+STANDS_IN = {"opencv-python": "opencv-python-headless"}
+"""Package -> another that brings the same module; machines without a display have it instead."""
 RENDER_SECONDS = 120
 FREE_GB = 2.0
 
@@ -51,8 +53,9 @@ def python() -> Check:
 
 def packages() -> Check:
     """Versions, for a report of a problem."""
-    missing = [name for name in PACKAGES if _version(name) is None]
-    found = ", ".join(f"{name} {_version(name) or 'missing'}" for name in PACKAGES)
+    names = [STANDS_IN[name] if name in STANDS_IN and _version(name) is None else name for name in PACKAGES]
+    missing = [name for name in names if _version(name) is None]
+    found = ", ".join(f"{name} {_version(name) or 'missing'}" for name in names)
     return Check("packages", not missing, found, "make install")
 
 

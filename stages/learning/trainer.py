@@ -21,6 +21,7 @@ from torch import Tensor
 from data.errors import UserError
 from stages.learning.batch import Batch
 from stages.learning.objectives import approximate_kl, clipped_surrogate, is_clipped, masked_sum, probability_ratio
+from stages.learning.precision import full_precision
 from stages.policies.base import ACTION_DIM, Policy, token_logprob
 
 STATE_FILE = "trainer.safetensors"
@@ -87,6 +88,7 @@ class Trainer:
             restore_optimizer(optimizer, self.names, state / STATE_FILE)
         self.module, self.optimizer = self.accelerator.prepare(policy.module, optimizer)
 
+    @full_precision()
     def fit(self, batch: Batch, temperature: float, seed: int, progress: Tick | None = None) -> dict[str, float]:
         """Run all epochs over `batch`; nothing is changed if the first minibatch is refused.
 

@@ -64,3 +64,11 @@ def test_a_cache_that_cannot_be_written(cache: Path) -> None:
     cache.chmod(0o500)
     assert not checks.cache().ok
     cache.chmod(0o700)
+
+
+def test_opencv_without_a_display_will_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    there = {name: "1.0" for name in checks.PACKAGES if name != "opencv-python"}
+    monkeypatch.setattr(checks, "_version", there.get)
+    assert not checks.packages().ok
+    there["opencv-python-headless"] = "4.11"
+    assert checks.packages().ok and "opencv-python-headless 4.11" in checks.packages().found

@@ -59,6 +59,16 @@ def slow_update(policy, batch, settings: TrainerSettings, temperature: float, se
             optimizer.step()
 
 
+def test_tf32_is_off_while_it_learns(tiny_policy, batch):
+    backends, seen = (torch.backends.cudnn, torch.backends.cuda.matmul), []
+    before = [backend.allow_tf32 for backend in backends]
+    tiny_policy.module.register_forward_hook(lambda *_: seen.append([backend.allow_tf32 for backend in backends]))
+    for _ in range(2):
+        Trainer(tiny_policy, replace(SETTINGS, lr=1e-9)).fit(batch, 0.8, seed=0)
+    assert seen and all(flags == [False, False] for flags in seen)
+    assert [backend.allow_tf32 for backend in backends] == before
+
+
 def test_against_the_slow_update(tiny_policy, batch):
     fast, slow = copy.deepcopy(tiny_policy), copy.deepcopy(tiny_policy)
     settings = replace(SETTINGS, epochs=2)
