@@ -196,7 +196,7 @@ def _request(settings: DemoSettings) -> DemoRequest:
         engine="fast",
         keep_images=False,
         asked={
-            "policy": {"id": "scripted-expert", "weights": digest(expert_digest(), NOISE_SHARES)},
+            "policy": {"id": "scripted-expert", "weights": digest(expert_digest(settings.suite), NOISE_SHARES)},
             "noise": settings.noise,
             "seed": settings.seed,
             "inits": settings.inits,
