@@ -29,8 +29,6 @@ GAIN, SIDE_GAIN, DESCENT_GAIN = 1.6, 3.0, 1.2
 """Part of the way to the target asked for in a control step: in general; across and down while descending."""
 TURN_GAIN, MAX_TURN = 1.2, 0.3
 """The same for the orientation, and the largest action that turns."""
-HOVER = 0.09
-"""Height of the gripper over the object's top before it descends."""
 ABOVE, TOO_LOW, ARRIVED, NEARLY, LIFTED, OVER_TARGET = 0.012, 0.03, 0.004, 0.02, 0.02, 0.02
 """How near is near enough. Before descending: across, in height; before closing: in height, at once and after waiting;
 before carrying: in height; before setting down: across."""
@@ -134,10 +132,10 @@ class ScriptedExpert:
 
     def _target(self) -> np.ndarray:
         """(3,): where the gripper should be in this phase."""
-        hand, low, high = self._scene.hand, self._scene.low, self._scene.high
+        hand, low = self._scene.hand, self._scene.low
         if self.phase in (Phase.APPROACH, Phase.DESCEND, Phase.CLOSE):
             grasp = self._handling.grasp()
-            return grasp if self.phase is not Phase.APPROACH else np.array([*grasp[:2], high[2] + HOVER])
+            return grasp if self.phase is not Phase.APPROACH else np.array([*grasp[:2], self._handling.hover()])
         if self.phase is Phase.LIFT:
             return np.array([*hand[:2], self._handling.carry() + hand[2] - low[2]])
         over = self._handling.over()[:2]

@@ -4,6 +4,9 @@ from typing import Protocol
 
 import numpy as np
 
+HOVER = 0.09
+"""Height of the gripper over the object's top before it descends."""
+
 
 class Handling(Protocol):
     """One way to pick an object up and put it down. Metres, world frame, z up."""
@@ -18,6 +21,9 @@ class Handling(Protocol):
 
     def grasp(self) -> np.ndarray:
         """(3,): where the gripper closes."""
+
+    def hover(self) -> float:
+        """Height of the gripper before it descends."""
 
     def carry(self) -> float:
         """Height of the object's lowest point while it is carried."""

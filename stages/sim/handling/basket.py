@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from stages.sim.handling import HOVER
 from stages.sim.handling.clearance import DOWN, PALM
 from stages.sim.handling.scene import Scene
 from stages.sim.physics.goals import Spec
@@ -45,6 +46,10 @@ class IntoBasket:
         reach = max(0.0, (high - low)[0] / 2 - EDGE)
         aside = np.clip(np.clip(0.0, least - middle[0], most - middle[0]), -reach, reach)
         return np.array([middle[0] + aside, middle[1], height])
+
+    def hover(self) -> float:
+        """Over the object."""
+        return float(self._scene.high[2]) + HOVER
 
     def carry(self) -> float:
         """Over the rim."""

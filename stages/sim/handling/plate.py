@@ -2,20 +2,27 @@
 
 import numpy as np
 
+from stages.sim.handling import HOVER
 from stages.sim.handling.clearance import Clearance, turned
 from stages.sim.handling.scene import Scene
 from stages.sim.physics.goals import Spec
 
 YAWS = np.radians([0, 15, -15, 30, -30, 45, -45, 60, -60, 75, -75])
 """How the gripper may be turned, in the order of preference."""
-ROOM = 0.012
-"""Of the open gripper, where it grasps and where it lets go; with so much a turn is not worth more."""
+SIDES = (-1, 1)
+"""Of the bowl, seen from the gripper turned so."""
+BASE = "robot0_base"
+ROOM, REACH = 0.012, 0.76
+"""Of the open gripper, where it grasps and where it lets go; across from the robot's base: farther out the elbow is
+straight and the arm comes to rest beside or above where it should. With so much of both a turn is not worth more."""
 UNDER_RIM = 0.016
 """How deep the middle between the fingertips goes under the rim; the palm would touch the rim at 0.024."""
-CLEARANCE, BESIDE = 0.05, 0.05
-"""Of the bowl over what it is carried across; beside the bowl's own way, for the fingers."""
-SUNK = 0.005
-"""The bowl is let go so far under the plate's rim."""
+CLEARANCE, BOWL = 0.05, 0.075
+"""Of the bowl over what it is carried across: whatever comes so near to the way of its middle."""
+OVERFLIGHT, GRIPPER = 0.03, 0.11
+"""The same for the gripper while it approaches."""
+DROP = 0.01
+"""The bowl is let go so far over the plate's rim."""
 
 
 class OntoPlate:
@@ -27,12 +34,14 @@ class OntoPlate:
         self._scene = scene
         self._bowl, self._plate = (scene.physics.body(goal[name]).id for name in ("upper", "lower"))
         self._rest = scene.solid(self._plate)
+        self._base = scene.physics.body(BASE).id
         self._clearance = Clearance(scene)
         self.begin()
 
     def begin(self) -> None:
-        """Choose the side of the rim: where the gripper has room, turned as little as possible."""
-        self._grip(*choose([(self._room(yaw, side), yaw, side) for yaw in YAWS for side in (1, -1)]))
+        """Choose the side of the rim: where the gripper has room, near enough, and turned as little as possible."""
+        grips = [(yaw, side) for yaw in YAWS for side in SIDES]
+        self._grip(*max(grips, key=lambda grip: self._ease(*grip)))
 
     def grasp(self) -> np.ndarray:
         """(3,): astride the wall that lies farthest on the chosen side."""
@@ -40,31 +49,41 @@ class OntoPlate:
         lows, highs = scene.boxes(scene.object)
         return astride(lows, highs, self._side)
 
+    def hover(self) -> float:
+        """Over the bowl, and over the highest thing between the gripper and the grasp."""
+        scene = self._scene
+        return max(float(scene.high[2]) + HOVER, self._crossed(scene.hand, self.grasp(), GRIPPER) + OVERFLIGHT)
+
     def carry(self) -> float:
         """Over the highest thing between the bowl and the plate."""
-        scene = self._scene
-        lows, highs = scene.boxes(self._clearance.things)
-        ends = np.stack([scene.low, scene.high, *scene.bounds(self._rest)])[:, :2]
-        crossed = (lows[:, :2] < ends.max(0) + BESIDE).all(1) & (highs[:, :2] > ends.min(0) - BESIDE).all(1)
-        return float(highs[crossed, 2].max() + CLEARANCE)
+        places = self._scene.data.xpos
+        return self._crossed(places[self._bowl], places[self._plate], BOWL) + CLEARANCE
 
     def over(self) -> np.ndarray:
         """(3,): with the bowl's foot over the plate's."""
         return self._set_down(self._scene.hand)
 
     def release(self) -> float:
-        """Just within the plate."""
-        return float(self._scene.bounds(self._rest)[1][2] - SUNK)
+        """Just over the plate."""
+        return float(self._scene.bounds(self._rest)[1][2]) + DROP
 
     def _grip(self, yaw: float, side: int) -> None:
         self.facing = turned(yaw)
         self._side = side * np.array([-np.sin(yaw), np.cos(yaw)])
 
-    def _room(self, yaw: float, side: int) -> float:
-        """The gripper's room where it grasps and where it lets go."""
+    def _ease(self, yaw: float, side: int) -> float:
+        """How easy it is both to grasp and to let go like this: metres of room, at most `ROOM`, less those too far."""
         self._grip(yaw, side)
-        grasp = self.grasp()
-        return min(self._clearance(point, self.facing) for point in (grasp, self._set_down(grasp)))
+        grasp, base = self.grasp(), self._scene.data.xpos[self._base]
+        points = (grasp, self._set_down(grasp))
+        room = min(ROOM, *(self._clearance(point, self.facing) for point in points))
+        return room - max(0.0, *(float(np.hypot(*(point - base)[:2])) - REACH for point in points))
+
+    def _crossed(self, start: np.ndarray, end: np.ndarray, beside: float) -> float:
+        """Height of the highest thing that comes as near as `beside` to the way between two points, in the plane."""
+        lows, highs = self._scene.boxes(self._clearance.things)
+        near = crossed(lows, highs, np.linspace(start[:2], end[:2], 12), beside)
+        return float(highs[near, 2].max(initial=-np.inf))
 
     def _set_down(self, point: np.ndarray) -> np.ndarray:
         """(3,): where a point (3,) that moves with the bowl is once the bowl stands on the plate."""
@@ -72,13 +91,10 @@ class OntoPlate:
         return np.asarray(point + data.xpos[self._plate] - data.xpos[self._bowl])
 
 
-def choose(grips: list[tuple[float, float, int]]) -> tuple[float, int]:
-    """Yaw and side of the first of some (room, yaw, side) with the most room, where all above `ROOM` is as much.
-
-    Sides of the same yaw stand next to each other.
-    """
-    _, yaw, side = max(grips, key=lambda grip: min(grip[0], ROOM))
-    return yaw, side
+def crossed(lows: np.ndarray, highs: np.ndarray, way: np.ndarray, beside: float) -> np.ndarray:
+    """Which boxes, by their corners (G, 3) each, come as near as `beside` to some of the points (N, 2): (G,) bool."""
+    apart = np.maximum(np.maximum(lows[:, None, :2] - way, way - highs[:, None, :2]), 0.0)
+    return np.asarray((np.linalg.norm(apart, axis=2) < beside).any(1))
 
 
 def astride(lows: np.ndarray, highs: np.ndarray, side: np.ndarray) -> np.ndarray:
