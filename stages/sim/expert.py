@@ -35,6 +35,8 @@ before carrying: in height; before setting down: across."""
 CLOSING, STALLED, GIVEN_UP, DROPPED = 9, 18, 50, 25
 """Control steps: until the fingers have closed; until a way down that nearly arrived is good enough, and until it
 starts anew; until an object that was let go but is not where it should be is picked up again."""
+PRESS = 0.02
+"""The way down to the target aims so far under where the object is let go: the arm comes to rest above its aim."""
 LOST = 0.02
 """A gripper so far outside the object's box does not hold it."""
 
@@ -141,7 +143,8 @@ class ScriptedExpert:
         over = self._handling.over()[:2]
         if self.phase is Phase.CARRY:
             return np.array([*over, self._handling.carry() + hand[2] - low[2]])
-        return np.array([*over, hand[2] if self.phase is Phase.OPEN else self._handling.release() + hand[2] - low[2]])
+        down = self._handling.release() - PRESS - low[2]
+        return np.array([*over, hand[2] if self.phase is Phase.OPEN else hand[2] + down])
 
     def _faces(self) -> bool:
         """Whether the gripper is turned as it should be to descend."""

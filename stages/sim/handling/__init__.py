@@ -4,9 +4,6 @@ from typing import Protocol
 
 import numpy as np
 
-HOVER = 0.09
-"""Height of the gripper over the object's top before it descends."""
-
 
 class Handling(Protocol):
     """One way to pick an object up and put it down. Metres, world frame, z up."""

@@ -2,13 +2,12 @@
 
 import numpy as np
 
-from stages.sim.handling import HOVER
 from stages.sim.handling.clearance import DOWN, PALM
 from stages.sim.handling.scene import Scene
 from stages.sim.physics.goals import Spec
 
-CLEARANCE = 0.03
-"""Of the object over the basket's rim while it is carried."""
+HOVER, CLEARANCE = 0.09, 0.03
+"""Heights: gripper over the object's top before it descends; object over the basket's rim while it is carried."""
 UNDER_TOP, OVER_FLOOR = 0.030, 0.012
 """Where to grasp: so far under the object's top, where the palm clears it, but not lower over its bottom."""
 EDGE, ROOM = 0.015, 0.006
