@@ -64,20 +64,20 @@ def expert_digest(suite: str) -> str:
 
 def check_task(task: Task) -> None:
     """Raises UserError: the task is not to put one object into a container or one bowl onto a plate."""
-    if _handling(task_model(task).numbers["goal"]) is None:
-        raise UserError(
-            "the scripted expert only puts one object into a container or a bowl onto a plate, it cannot "
-            f"'{task.instruction}'; it knows every task of libero_object and libero_spatial"
-        )
+    _handling(task)
 
 
-def _handling(goal: list[Spec]) -> Callable[[Scene, Spec], Handling] | None:
-    """How the expert handles the object of a goal, if it can."""
+def _handling(task: Task) -> Callable[[Scene, Spec], Handling]:
+    """How the expert handles the object of a task."""
+    goal = task_model(task).numbers["goal"]
     if len(goal) == 1 and goal[0]["kind"] == "in_site":
         return IntoBasket
     if len(goal) == 1 and goal[0]["kind"] == "on_object" and "bowl" in goal[0]["upper"] and "plate" in goal[0]["lower"]:
         return OntoPlate
-    return None
+    raise UserError(
+        "the scripted expert only puts one object into a container or a bowl onto a plate, it cannot"
+        f" '{task.instruction}'; it knows every task of libero_object and libero_spatial"
+    )
 
 
 class ScriptedExpert:
@@ -85,12 +85,10 @@ class ScriptedExpert:
 
     def __init__(self, simulator: Simulator) -> None:
         """Raises UserError: as `check_task`."""
-        check_task(simulator.task)
-        goal = simulator.model.numbers["goal"]
-        handling = _handling(goal)
+        handling, goal = _handling(simulator.task), simulator.model.numbers["goal"][0]
         self.phase = Phase.APPROACH
-        self._scene = Scene(simulator, goal[0].get("body") or goal[0]["upper"])
-        self._handling = handling(self._scene, goal[0])
+        self._scene = Scene(simulator, goal.get("body") or goal["upper"])
+        self._handling = handling(self._scene, goal)
         self._elapsed = 0
 
     def action(self) -> np.ndarray:

@@ -40,7 +40,8 @@ class Clearance:
         pads = [k for k, geom in enumerate(gripper) if physics.geom(geom).name in PADS]
         closing = [places[pads] * [share, 1.0, 1.0] for share in CLOSING]
         self._gripper = np.concatenate((gripper, *[gripper[pads]] * len(CLOSING)))
-        self._places, self._turns = np.concatenate((places, *closing)), np.concatenate((turns, *[turns[pads]] * len(CLOSING)))
+        self._places = np.concatenate((places, *closing))
+        self._turns = np.concatenate((turns, *[turns[pads]] * len(CLOSING)))
 
     def __call__(self, point: np.ndarray, facing: np.ndarray) -> float:
         """From the gripper to the nearest thing, also while its fingers close; `FAR` at most.
@@ -62,4 +63,4 @@ class Clearance:
         data.geom_xpos[geom], data.geom_xmat[geom] = place, turn
         apart = np.linalg.norm(data.geom_xpos[self.things] - place, axis=1)
         near = self.things[apart < physics.geom_rbound[self.things] + physics.geom_rbound[geom] + FAR]
-        return min((mujoco.mj_geomDistance(physics, data, geom, other, FAR, None) for other in near), default=FAR)
+        return min([FAR, *(mujoco.mj_geomDistance(physics, data, geom, other, FAR, None) for other in near)])

@@ -15,6 +15,8 @@ ROOM, REACH = 0.006, 0.81
 """Of the open gripper, where it grasps and where it lets go; from the robot's base (`reach`): farther out the elbow is
 nearly straight, and the arm comes to rest beside or above where it should. With so much of both a turn is not worth
 more."""
+ASKEW = 0.1
+"""Sine of the angle off the chosen turn up to which the gripper may descend."""
 UNDER_RIM = 0.016
 """How deep the middle between the fingertips goes under the rim; the palm would touch the rim at 0.024."""
 CLEARANCE, BOWL = 0.05, 0.075
@@ -30,7 +32,7 @@ DROP = 0.01
 class OntoPlate:
     """Handles the bowl of an `on_object` goal."""
 
-    askew = 0.1
+    askew = ASKEW
 
     def __init__(self, scene: Scene, goal: Spec) -> None:
         self._scene = scene
