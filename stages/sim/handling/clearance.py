@@ -9,7 +9,7 @@ DOWN = np.array([[0.0, 1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, -1.0]])
 """Orientation of the gripper site: pointing down, fingers opening along y."""
 PALM = "gripper0_right_gripper"
 PADS = ("gripper0_finger1_pad_collision", "gripper0_finger2_pad_collision")
-CLOSING = (0.7, 0.4)
+CLOSING = (0.7, 0.45, 0.2)
 """Shares of the opening at which the pads are looked at besides: nothing but the object may be between them."""
 ROBOT = ("robot0", "gripper0", "mount0")
 FAR = 0.03
