@@ -93,7 +93,8 @@ def _paint(
         shared = sorted(set.intersection(*(set(rows) for rows in known)))
         x = [float(np.mean([place(rows[i]) for rows in known])) for i in shared]
         middle = [over_seeds([float(value(rows[i]) or 0.0) for rows in known]) for i in shared]
-        axes.plot(x, [m.mean for m in middle], color=colour, label=f"{arm} ({len(runs)} seeds)", linewidth=1.6)
+        label = f"{arm} ({len(runs)} seed{'s' if len(runs) > 1 else ''})"
+        axes.plot(x, [m.mean for m in middle], color=colour, label=label, linewidth=1.6, marker="o", markersize=3)
         low, high = [max(m.low, 0.0) for m in middle], [min(m.high, 1.0) for m in middle]
         if len(runs) > 1:
             axes.fill_between(x, low, high, color=colour, alpha=0.12, linewidth=0)
