@@ -44,7 +44,7 @@ class DemoSettings:
     """Which demonstrations to make, and how noisy."""
 
     suite: str = "libero_object"
-    """a LIBERO suite; the expert knows the tasks that put one object into a container"""
+    """a LIBERO suite; the expert knows every task of libero_object and libero_spatial"""
     tasks: str = "all"
     """task numbers: 0,1 or 0-4 or all"""
     per_task: int = 5
@@ -196,7 +196,7 @@ def _request(settings: DemoSettings) -> DemoRequest:
         engine="fast",
         keep_images=False,
         asked={
-            "policy": {"id": "scripted-expert", "weights": digest(expert_digest(), NOISE_SHARES)},
+            "policy": {"id": "scripted-expert", "weights": digest(expert_digest(settings.suite), NOISE_SHARES)},
             "noise": settings.noise,
             "seed": settings.seed,
             "inits": settings.inits,

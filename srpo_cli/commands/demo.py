@@ -27,6 +27,7 @@ def command(
 ) -> None:
     """Make demonstrations with the scripted expert, for `srpo sft`.
 
+    The expert knows every task of libero_object and libero_spatial.
     Run again, it does what is missing; other options need another STORE. The number of workers changes nothing in it.
     With `--set mistakes=0.7` most episodes go wrong on purpose, at different stages: for `srpo bench progress`.
     Example: `srpo demo demos.zarr --tasks 2,9 --per-task 5`

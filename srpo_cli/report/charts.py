@@ -164,7 +164,8 @@ def stacked_seconds(numbers: Sequence[int], seconds: Mapping[str, Sequence[float
 
 def short_name(task: str, most: int = 42) -> str:
     """A task's name, readable in a legend."""
-    words = task.replace("_", " ").removeprefix("pick up the ").removesuffix(" and place it in the basket")
+    words = task.replace("_", " ").removeprefix("pick up the ")
+    words = words.removesuffix(" and place it in the basket").removesuffix(" and place it on the plate")
     return words if len(words) <= most else words[: most - 1] + "…"
 
 
