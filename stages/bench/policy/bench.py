@@ -120,7 +120,8 @@ def _machine(device: torch.device) -> dict[str, Any]:
     if device.type == "cuda":
         memory = torch.cuda.get_device_properties(device).total_memory / 1e9
         return found | {"name": torch.cuda.get_device_name(device), "memory_gb": memory}
-    return found | {"name": f"CPU, {torch.get_num_threads()} threads"}
+    threads = torch.get_num_threads()
+    return found | {"name": f"CPU, {threads} thread{'s' * (threads > 1)}"}
 
 
 def _network(subject: Subject) -> dict[str, Any]:
