@@ -150,6 +150,9 @@ def _is_union(hint: Any) -> bool:
 def _name(hint: Any) -> str:
     if hint is type(None):
         return "none"
+    if typing.get_origin(hint) in (tuple, list):
+        inner = _name(typing.get_args(hint)[0])
+        return f"{inner},{inner},..."
     if typing.get_origin(hint) is typing.Literal:
         return " | ".join(repr(option) for option in typing.get_args(hint))
     return getattr(hint, "__name__", str(hint))

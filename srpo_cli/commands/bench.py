@@ -129,6 +129,49 @@ def bench_progress(
     emit(result, json, show_progress)
 
 
+@group.command("policy")
+def bench_policy(
+    policy: Annotated[
+        Path | None,
+        typer.Argument(metavar="[POLICY]", help="A policy folder; none: random weights.", show_default=False),
+    ] = None,
+    size: Annotated[
+        str | None,
+        typer.Option(help="Of random weights: openvla-oft (default; hours on a CPU) or tiny.", show_default=False),
+    ] = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N; auto: a GPU where there is one.")] = "auto",
+    batches: Annotated[str, typer.Option(metavar="B,B", help="Queries at a time.")] = "1,8,32",
+    images: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N,N", help="Images a query; default: the policy's; random weights: 1,2.", show_default=False
+        ),
+    ] = None,
+    lora: Annotated[int, typer.Option(help="Rank of the adapters that an update trains; 0: measure no update.")] = 32,
+    micro: Annotated[str, typer.Option(metavar="B,B", help="Queries a forward pass of an update.")] = "8",
+    repeats: Annotated[int, typer.Option(help="How often acting is timed.")] = 10,
+    json: Json = False,
+) -> None:
+    """Measure how fast a policy acts and learns on this device, and whether its log-probs depend on the batch.
+
+    Without a policy: an OpenVLA-OFT with random weights in bf16, made on the device, no files. Updates of OpenVLA-OFT
+    train LoRA adapters (`pip install peft`), with and without gradient checkpointing; the mini policy trains whole.
+    What fails, such as a batch too large for the memory, is told beside the rest.
+    Example: `srpo bench policy --size tiny --batches 1,4 --lora 0`
+    """
+    from data.settings import build
+    from srpo_cli.policy_tables import show_policy
+    from stages.bench.policy.bench import bench_policy
+    from stages.bench.policy.settings import PolicyBenchSettings
+
+    given: dict[str, Any] = {"size": size, "device": device, "batches": batches, "images": images}
+    given |= {"lora": lora, "micro": micro, "repeats": repeats}
+    settings = build(PolicyBenchSettings, given, "bench policy")
+    with progress("bench policy", "figures") as tick:
+        result = bench_policy(policy, settings, tick)
+    emit(result, json, show_policy)
+
+
 @group.command("learning")
 def bench_learning(
     folder: Annotated[Path, typer.Argument(metavar="OUT", help="Where the runs go, made or gone on with.")],

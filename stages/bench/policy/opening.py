@@ -1,0 +1,98 @@
+"""A policy to measure, from its folder or with random weights, once its weights are known to fit the memory."""
+
+import math
+from pathlib import Path
+
+import torch
+
+from data.errors import UserError
+from stages.bench.policy.random_weights import fill, outline
+from stages.bench.policy.settings import PolicyBenchSettings
+from stages.bench.policy.subjects import MiniSubject, OpenVLASubject, Subject, need_peft
+from stages.policies.base import load_policy, read_config
+from stages.policies.mini import MiniConfig, MiniPolicy
+from stages.policies.openvla_oft import OpenVLAPolicy
+from stages.policies.openvla_oft.released import settings_of
+from stages.policies.openvla_oft.weights import WeightFiles
+
+BYTES = {"bf16": 2, "fp32": 4}
+REAL = "openvla-oft"
+ROOM = 1.1
+"""times the weights: what is surely enough to act with"""
+
+
+def open_subject(folder: Path | None, settings: PolicyBenchSettings, device: torch.device) -> Subject:
+    """What is measured, on `device`.
+
+    Args:
+        folder: of a policy; none: random weights.
+
+    Raises:
+        UserError: no policy, weights larger than the free memory, no peft where it is needed, a number of images that
+            the policy does not see, a folder and a size.
+    """
+    if folder is None:
+        return _random(settings, device)
+    if settings.size is not None:
+        raise UserError(f"give a policy ({folder}) or --size, not both: a size is that of random weights")
+    if read_config(folder).get("model_type") == MiniConfig.model_type:
+        return _mini(folder, settings, device)
+    if settings.lora:
+        need_peft()
+    check_room(_stored(folder), device)
+    policy = load_policy(folder, device)
+    assert isinstance(policy, OpenVLAPolicy)
+    return OpenVLASubject(policy.module, (policy.settings.images,))
+
+
+def check_room(needed: float, device: torch.device, hint: str = "") -> None:
+    """Refuse weights of `needed` bytes that do not fit what is free on `device`.
+
+    Raises:
+        UserError: with what would do, `hint` at its end.
+    """
+    free = free_bytes(device)
+    if needed <= free:
+        return
+    others = [torch.device("cuda", i) for i in range(torch.cuda.device_count())] + [torch.device("cpu")]
+    roomy = [other for other in others if other != device and free_bytes(other) > ROOM * needed]
+    would = [f"--device {other} has {free_bytes(other) / 1e9:.0f} GB free" for other in roomy[:1]]
+    would = would or [f"a GPU with {math.ceil(ROOM * needed / 1e9)} GB free would do"]
+    told = f"{needed / 1e9:.1f} GB of weights do not fit the {free / 1e9:.1f} GB free on {device}"
+    raise UserError(f"{told}; {would[0]}{hint}")
+
+
+def free_bytes(device: torch.device) -> float:
+    """Memory of a device that nobody uses."""
+    if device.type == "cuda":
+        return float(torch.cuda.mem_get_info(device)[0])
+    lines = Path("/proc/meminfo").read_text().splitlines()
+    return next(1024.0 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable"))
+
+
+def _random(settings: PolicyBenchSettings, device: torch.device) -> Subject:
+    if settings.lora:
+        need_peft()
+    size = settings.size or REAL
+    network = outline(size)
+    needed = sum(parameter.numel() * parameter.element_size() for parameter in network.parameters())
+    check_room(needed, device, ", or take --size tiny")
+    fill(network, device)
+    return OpenVLASubject(network, (1, 2))
+
+
+def _mini(folder: Path, settings: PolicyBenchSettings, device: torch.device) -> Subject:
+    policy = load_policy(folder, device)
+    assert isinstance(policy, MiniPolicy)
+    subject = MiniSubject(policy)
+    if settings.images not in (None, subject.images):
+        raise UserError(f"{folder} sees {subject.images[0]} images, no other number; leave --images out")
+    return subject
+
+
+def _stored(folder: Path) -> float:
+    """Bytes of a checkpoint's weights, in the precision that its config.json asks for."""
+    precision = settings_of(read_config(folder), folder).precision
+    if precision == "files":
+        return float(sum(file.stat().st_size for file in folder.glob("model*.safetensors")))
+    return float(BYTES[precision] * sum(math.prod(shape) for shape in WeightFiles(folder).shapes.values()))
