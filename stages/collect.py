@@ -20,7 +20,7 @@ from data.errors import UserError
 from data.rates import store_rates
 from data.shards import WHOLE, Shard
 from data.store import DONE, Plan, RolloutStore
-from stages.drawing import even_draw, expected_success, mixed_draw
+from stages.initial_states import even_draw, expected_success, mixed_draw
 from stages.policies.acting import Actor, episode_seeds, one_thread
 from stages.policies.base import identity, load_policy
 from stages.sim.settings import RolloutSettings, make_pool

@@ -7,9 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
-from srpo_cli.bench_tables import show_check, show_render, show_sim
 from srpo_cli.console import emit, err, out, progress
 from srpo_cli.options import Assign, Json, Share, Stores, Suite, Tasks
+from srpo_cli.tables.sim import show_check, show_render, show_sim
 
 COLLECT = (sys.executable, "-m", "srpo_cli", "collect")
 AnyLook = Annotated[str, typer.Option(help="lite, full or both.")]
@@ -114,8 +114,8 @@ def bench_progress(
     Example: `srpo bench progress demos.zarr --world-models pixels,efficientnet-lite0,mini --image progress.png`
     """
     from data.settings import build, parse_assignments
-    from srpo_cli.progress_tables import draw_progress, show_progress
     from srpo_cli.report.pictures import check_target
+    from srpo_cli.tables.progress import draw_progress, show_progress
     from stages.bench.progress import ProgressSettings, bench_progress
 
     if image:
@@ -160,7 +160,7 @@ def bench_policy(
     Example: `srpo bench policy --size tiny --batches 1,4 --lora 0`
     """
     from data.settings import build
-    from srpo_cli.policy_tables import show_policy
+    from srpo_cli.tables.policy import show_policy
     from stages.bench.policy.bench import bench_policy
     from stages.bench.policy.settings import PolicyBenchSettings
 
@@ -195,8 +195,8 @@ def bench_learning(
     Example: `srpo bench learning out --preset quick --start sparse --arm binary --arm path --set task.tasks=2,4,9`
     """
     from data.shards import Shard
-    from srpo_cli.learning_tables import draw_learning, show_learning, summary
-    from srpo_cli.loop_lines import Lines
+    from srpo_cli.tables.learning import draw_learning, show_learning, summary
+    from srpo_cli.tables.loop import Lines
     from stages.bench.learning.runs import bench_learning
     from stages.bench.learning.settings import Arm, LearningSettings
     from stages.sim.tasks import parse_range

@@ -112,7 +112,7 @@ def _typed(context: typer.Context, name: str) -> bool:
 
 
 def _compare(policy: Path, against: Path, settings: Any, out_folder: str | None, json: bool) -> None:
-    from srpo_cli.eval_tables import show_comparison
+    from srpo_cli.tables.eval import show_comparison
     from stages.compare import compare
 
     emit(compare(policy, against, settings, progress, out_folder), json, show_comparison)
@@ -123,8 +123,8 @@ def _run(
 ) -> None:
     from data.runs import Run
     from data.settings import from_options, parse_assignments
-    from srpo_cli.eval_curve import CurveLines, draw_curve, show_end
     from srpo_cli.report.pictures import check_target
+    from srpo_cli.tables.eval_curve import CurveLines, draw_curve, show_end
     from stages.checkpoints import evaluate_run, own_settings
     from stages.evaluate import EvalSettings
 

@@ -6,8 +6,8 @@ from typing import Annotated
 import typer
 
 from srpo_cli.console import emit, err, out, progress
-from srpo_cli.loop_lines import Lines
 from srpo_cli.options import Assign, Json
+from srpo_cli.tables.loop import Lines
 
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="The run's folder, made or gone on with.")]
 Preset = Annotated[str, typer.Option(help="A preset that comes with srpo (laptop, quick, ...) or a TOML file.")]

@@ -14,8 +14,8 @@ from data.paired import paired
 from data.rates import rate
 from data.runs import Run
 from srpo_cli.__main__ import run
-from srpo_cli.eval_curve import CurveLines, draw_curve, header, line, places, show_end
-from srpo_cli.eval_tables import points, show_comparison
+from srpo_cli.tables.eval import points, show_comparison
+from srpo_cli.tables.eval_curve import CurveLines, draw_curve, header, line, places, show_end
 from stages.policies.mini import MiniConfig, MiniPolicy
 
 SMALL = "--tasks 2 --episodes 2 --horizon 8 --workers 1"

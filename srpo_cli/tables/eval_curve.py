@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 
 from data.errors import UserError
 from srpo_cli.console import interval, out, percent
-from srpo_cli.eval_tables import asked, points
 from srpo_cli.report.charts import BLUE, STYLE, iteration_axis, percent_axis
+from srpo_cli.tables.eval import asked, points
 from stages.compare import p_cell
 
 Record = Mapping[str, Any]

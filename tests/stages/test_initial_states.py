@@ -9,7 +9,7 @@ import pytest
 
 from data.store import DONE, Plan
 from stages.collect import CollectSettings, make_plan
-from stages.drawing import even_draw, expected_success, mixed_draw
+from stages.initial_states import even_draw, expected_success, mixed_draw
 from stages.sim.tasks import suite_tasks
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from srpo_cli import learning_tables as tables
+from srpo_cli.tables import learning as tables
 from stages.bench.learning.curves import Row
 
 

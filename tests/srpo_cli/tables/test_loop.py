@@ -1,6 +1,6 @@
 """The lines of `srpo loop`: columns stand under their heads, and an iteration without a usable group says so."""
 
-from srpo_cli.loop_lines import HEADER, Lines
+from srpo_cli.tables.loop import HEADER, Lines
 
 COLLECT = {
     "iteration": 3,
