@@ -39,7 +39,9 @@ class TrainerSettings:
     microbatch: int = 32
     """queries a forward pass; changes memory and speed, not the result"""
     lr: float = 3e-4
-    """AdamW's learning rate, constant"""
+    """AdamW's learning rate"""
+    lr_half: int | None = None
+    """optimizer steps, of all updates together, after which it is half of that, then a third, ...; none: constant"""
     beta1: float = 0.9
     """AdamW's memory of the gradient"""
     beta2: float = 0.99
@@ -62,6 +64,8 @@ class TrainerSettings:
             raise UserError("update settings epochs, minibatch and microbatch must be 1 or more")
         if self.lr <= 0 or self.grad_norm <= 0 or self.max_logprob_gap <= 0 or self.weight_decay < 0:
             raise UserError("update settings lr, grad_norm and max_logprob_gap must be above 0, weight_decay not below")
+        if self.lr_half is not None and self.lr_half < 1:
+            raise UserError(f"update setting lr_half must be 1 or more, or none, not {self.lr_half}")
         if not (0 <= self.beta1 < 1 and 0 <= self.beta2 < 1):
             raise UserError("update settings beta1 and beta2 must be in [0, 1)")
         if not 0 < self.clip_low < 1 or self.clip_high <= 0:
@@ -190,8 +194,23 @@ class Trainer:
         norm = float(self.accelerator.clip_grad_norm_(self.module.parameters(), self.settings.grad_norm))
         if not np.isfinite(norm):
             raise UserError(f"the gradient is {norm} at {name}; nothing was saved: lower --set lr or grad_norm")
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(self.settings, self._taken())
         self.optimizer.step()
         return norm
+
+    def _taken(self) -> int:
+        """Optimizer steps so far, those of earlier updates included."""
+        steps = [int(state["step"]) for state in self.optimizer.state.values() if "step" in state]
+        return max(steps, default=0)
+
+
+def learning_rate(settings: TrainerSettings, taken: int) -> float:
+    """After `taken` optimizer steps: lr / (1 + taken / lr_half), so that the noise of single updates averages out.
+
+    Steps that shrink as 1/t are those of stochastic approximation (Robbins and Monro 1951).
+    """
+    return settings.lr / (1 + taken / settings.lr_half) if settings.lr_half else settings.lr
 
 
 def _health(totals: dict[str, float], norms: list[float], first: float, batch: Batch) -> dict[str, float]:

@@ -15,7 +15,7 @@ from data.errors import UserError
 from data.store import RolloutStore
 from stages.learning.advantages import AdvantageSettings
 from stages.learning.batch import build_batch, select
-from stages.learning.trainer import STATE_FILE, Trainer, TrainerSettings
+from stages.learning.trainer import STATE_FILE, Trainer, TrainerSettings, learning_rate
 from stages.policies.base import load_policy
 
 SETTINGS = TrainerSettings(minibatch=16, microbatch=5, lr=1e-2)
@@ -37,6 +37,7 @@ def slow_update(policy, batch, settings: TrainerSettings, temperature: float, se
     optimizer = torch.optim.AdamW(
         policy.module.parameters(), settings.lr, (settings.beta1, settings.beta2), weight_decay=settings.weight_decay
     )
+    taken = 0
     for _ in range(settings.epochs):
         order = rng.permutation(len(batch))
         for start in range(0, len(order), settings.minibatch):
@@ -56,7 +57,9 @@ def slow_update(policy, batch, settings: TrainerSettings, temperature: float, se
             norm = sum(float((p.grad**2).sum()) for p in policy.module.parameters()) ** 0.5
             for p in policy.module.parameters():
                 p.grad *= min(1.0, settings.grad_norm / norm)
+            optimizer.param_groups[0]["lr"] = settings.lr / (1 + taken / (settings.lr_half or float("inf")))
             optimizer.step()
+            taken += 1
 
 
 def test_tf32_is_off_while_it_learns(tiny_policy, batch):
@@ -69,9 +72,10 @@ def test_tf32_is_off_while_it_learns(tiny_policy, batch):
     assert [backend.allow_tf32 for backend in backends] == before
 
 
-def test_against_the_slow_update(tiny_policy, batch):
+@pytest.mark.parametrize("lr_half", [None, 3])
+def test_against_the_slow_update(tiny_policy, batch, lr_half):
     fast, slow = copy.deepcopy(tiny_policy), copy.deepcopy(tiny_policy)
-    settings = replace(SETTINGS, epochs=2)
+    settings = replace(SETTINGS, epochs=2, lr_half=lr_half)
     health = Trainer(fast, settings).fit(batch, 0.8, seed=5)
     slow_update(slow, batch, settings, 0.8, seed=5)
     assert health["clip_fraction"] > 0
@@ -189,3 +193,11 @@ def test_two_processes_equal_one(tiny_policy, tiny_folder, made_up_store, tmp_pa
     one, two = (load_policy(tmp_path / name) for name in ("one", "two"))
     for a, b in zip(weights_of(one), weights_of(two), strict=True):
         assert (a - b).norm() <= 1e-5 * a.norm() + 1e-7
+
+
+def test_the_learning_rate_falls_with_the_steps_of_all_updates():
+    falling = TrainerSettings(lr=0.3, lr_half=100)
+    assert [learning_rate(falling, taken) for taken in (0, 100, 200)] == pytest.approx([0.3, 0.15, 0.1])
+    assert learning_rate(TrainerSettings(lr=0.3), 10_000) == 0.3
+    with pytest.raises(UserError, match="lr_half"):
+        TrainerSettings(lr_half=0)
