@@ -51,6 +51,11 @@ WRONG = [
     ("no workers", "collect x.zarr --policy policy --workers 0", "workers"),
     ("cold", "collect x.zarr --policy policy --temperature -1", "temperature"),
     ("no iterations", "loop r --preset quick --iterations -1", "iterations"),
+    ("unknown arm", "bench learning r --arm binery", "did you mean 'binary'"),
+    ("an arm with another start", "bench learning r --arm a:demo.per_task=3", "share their start"),
+    ("unknown start", "bench learning r --start spars", "did you mean 'sparse'"),
+    ("seeds that are none", "bench learning r --seeds a", "seeds"),
+    ("unknown draw", "collect r --policy p --set draw=mixd", "draw"),
     ("no steps", "sft store.zarr --out o --set steps=0", "steps"),
     ("text for a count", "collect x.zarr --policy policy --groups two", "--groups"),
     # numbers of tasks, initial states and episodes that do not exist
