@@ -1,6 +1,7 @@
 """The page: well formed, self-contained, escaped, honest about what is missing, equal when made again."""
 
 import base64
+import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 
 from data.errors import UserError
 from data.store import RolloutStore
+from srpo_cli.__main__ import run as main
 from srpo_cli.report import stores
 from srpo_cli.report.build import report_html, write_report
 
@@ -121,3 +123,16 @@ def test_a_single_iteration_has_a_single_tick(run: Path) -> None:
     text = report_html([str(run)])
     check_page(text)
     assert "0.045" not in text
+
+
+def test_report_says_what_the_time_went_into(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    timed = [{**line, "pause": 1.0} for line in lines if line["stage"] in ("reward", "update")]
+    (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in timed))
+    assert main(["report", str(run), "--out", str(tmp_path / "a.html")]) == 0
+    n = len(timed) // 2
+    total = n * (0.1 + 5.0) + 2 * n
+    shown = capsys.readouterr().out
+    for part in (f"update {500 * n / total:.1f} %", f"between stages {200 * n / total:.1f} %", "reward"):
+        assert part in shown
+    assert "Shares of the wall time" in (tmp_path / "a.html").read_text()
