@@ -205,7 +205,10 @@ def bench_learning(
     settings = LearningSettings(arms, parse_range(seeds, 1000, "seeds"), start, preset, iterations, assign)
     console = err if json else out
     lines = Lines(lambda text: console.print(text, soft_wrap=True, markup=False))
-    begin = lambda name: console.print(f"run {name}", style="bold")  # noqa: E731
+
+    def begin(name: str) -> None:
+        console.print(f"run {name}", style="bold")
+
     runs = bench_learning(folder, settings, progress, lines.tell, begin, Shard.parse(shard))
     draw_learning(runs, folder / "learning.png")
     emit({"out": str(folder), "arms": summary(runs)}, json, lambda result: show_learning(result["arms"]))

@@ -194,15 +194,16 @@ class Trainer:
         norm = float(self.accelerator.clip_grad_norm_(self.module.parameters(), self.settings.grad_norm))
         if not np.isfinite(norm):
             raise UserError(f"the gradient is {norm} at {name}; nothing was saved: lower --set lr or grad_norm")
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(self.settings, self._taken())
+        if self.settings.lr_half:
+            for group in self.optimizer.param_groups:
+                group["lr"] = learning_rate(self.settings, self._taken())
         self.optimizer.step()
         return norm
 
     def _taken(self) -> int:
         """Optimizer steps so far, those of earlier updates included."""
-        steps = [int(state["step"]) for state in self.optimizer.state.values() if "step" in state]
-        return max(steps, default=0)
+        state = next(iter(self.optimizer.state.values()), {})
+        return int(state.get("step", 0))
 
 
 def learning_rate(settings: TrainerSettings, taken: int) -> float:

@@ -201,3 +201,14 @@ def test_the_learning_rate_falls_with_the_steps_of_all_updates():
     assert learning_rate(TrainerSettings(lr=0.3), 10_000) == 0.3
     with pytest.raises(UserError, match="lr_half"):
         TrainerSettings(lr_half=0)
+
+
+def test_the_learning_rate_goes_on_falling_after_a_resume(tiny_policy, batch, tmp_path):
+    settings = replace(SETTINGS, epochs=1, lr_half=2, max_logprob_gap=100.0)
+    first = Trainer(tiny_policy, settings)
+    first.fit(batch, 0.8, seed=0)
+    steps = -(-len(batch) // settings.minibatch)
+    first.save(tmp_path)
+    again = Trainer(copy.deepcopy(tiny_policy), settings, tmp_path)
+    again.fit(batch, 0.8, seed=1)
+    assert again.optimizer.param_groups[0]["lr"] == pytest.approx(settings.lr / (1 + (2 * steps - 1) / 2))
