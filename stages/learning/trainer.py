@@ -202,7 +202,7 @@ class Trainer:
 
     def _taken(self) -> int:
         """Optimizer steps so far, those of earlier updates included."""
-        state = next(iter(self.optimizer.state.values()), {})
+        state: dict[str, Any] = next(iter(self.optimizer.state.values()), {})
         return int(state.get("step", 0))
 
 
