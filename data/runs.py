@@ -29,8 +29,13 @@ class Run:
         self.folder = Path(folder)
 
     @classmethod
-    def start(cls, folder: str | Path, settings: Mapping[str, Mapping[str, Any]]) -> "Run":
+    def start(
+        cls, folder: str | Path, settings: Mapping[str, Mapping[str, Any]], defaults: Mapping[str, Any] | None = None
+    ) -> "Run":
         """Make the run directory, or go on with one that has the same settings.
+
+        Args:
+            settings: by section. defaults: likewise, for settings that are newer than the run.
 
         Raises:
             UserError: the folder holds a run with other settings (told one by one), or something else.
@@ -38,7 +43,7 @@ class Run:
         run = cls(folder)
         wanted = plain_sections(settings)
         if run.settings_file.is_file():
-            _check_same(run.settings(), wanted, run.folder)
+            _check_same(run.settings(), wanted, plain_sections(defaults or {}), run.folder)
             return run
         if run.folder.exists() and (not run.folder.is_dir() or any(run.folder.iterdir())):
             raise UserError(f"{folder} exists and is not a run of srpo; choose another folder")
@@ -167,9 +172,9 @@ def plain_sections(settings: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[
     }
 
 
-def _check_same(old: Mapping[str, Any], new: Mapping[str, Any], folder: Path) -> None:
+def _check_same(old: Mapping[str, Any], new: Mapping[str, Any], defaults: Mapping[str, Any], folder: Path) -> None:
     for section in sorted({*old, *new}):
-        before, after = old.get(section, {}), new.get(section, {})
+        before, after = {**defaults.get(section, {}), **old.get(section, {})}, new.get(section, {})
         for key in sorted({*before, *after}):
             if before.get(key) != after.get(key):
                 raise UserError(

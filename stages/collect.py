@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -20,11 +20,10 @@ from data.errors import UserError
 from data.rates import store_rates
 from data.shards import WHOLE, Shard
 from data.store import DONE, Plan, RolloutStore
-from stages.initial_states import even_draw, expected_success, mixed_draw
 from stages.policies.acting import Actor, episode_seeds, one_thread
 from stages.policies.base import identity, load_policy
 from stages.sim.settings import RolloutSettings, make_pool
-from stages.sim.tasks import Task, select_inits, select_tasks
+from stages.sim.tasks import Task, draw_inits, select_inits, select_tasks
 from stages.sim.workers.filling import Tick, fill, rollout_request
 from stages.sim.workers.pool import Pool
 
@@ -37,8 +36,6 @@ class CollectSettings(RolloutSettings):
     """initial states a task"""
     samples: int = 8
     """episodes a group"""
-    draw: Literal["even", "mixed"] = "even"
-    """initial states: as many of every task, or more where a policy sometimes succeeds, by what happened earlier"""
     keep_images: bool = True
     """keep what the policy saw, as `update` wants it"""
 
@@ -48,20 +45,15 @@ class CollectSettings(RolloutSettings):
             raise UserError(f"groups and samples must be 1 or more, not {self.groups} and {self.samples}")
 
 
-def make_plan(tasks: Sequence[Task], settings: CollectSettings, earlier: Sequence[RolloutStore] = ()) -> Plan:
-    """Which episodes to run: `groups` initial states a task on average, each `samples` times.
+def make_plan(tasks: Sequence[Task], settings: CollectSettings) -> Plan:
+    """Which episodes to run: for every task `groups` initial states, without replacement, each `samples` times.
 
-    An episode's seed comes from (the settings' seed, its index).
-
-    Args:
-        earlier: rollouts of the iterations before, oldest first; without any, draw=mixed is even.
+    The states of a task come from a generator of (the settings' seed, task): other tasks do not change them. An
+    episode's seed comes from (the settings' seed, its index).
     """
     numbers, inits = [task.index for task in tasks], select_inits(settings.inits)
-    if settings.draw == "mixed" and earlier:
-        rows, columns = mixed_draw(expected_success(numbers, inits, earlier), settings.groups, settings.seed)
-        task, init = np.asarray(numbers)[rows], np.asarray(inits)[columns]
-    else:
-        task, init = even_draw(numbers, inits, settings.groups, settings.seed)
+    draws = [draw_inits(np.random.default_rng([settings.seed, number]), inits, settings.groups) for number in numbers]
+    task, init = np.repeat(numbers, settings.groups), np.concatenate(draws)
     return Plan(
         task=np.repeat(task, settings.samples),
         init_state=np.repeat(init, settings.samples),
@@ -77,7 +69,6 @@ def collect(
     pool: Pool | None = None,
     progress: Tick | None = None,
     shard: Shard = WHOLE,
-    earlier: Sequence[str | Path] = (),
 ) -> dict[str, Any]:
     """Collect the episodes that `settings` ask for and that the store at `path` does not hold yet.
 
@@ -88,7 +79,6 @@ def collect(
         pool: one that lives across calls (its size wins over `settings`); none makes one and ends it.
         progress: `progress(done, total, note)` after every episode, in numbers of the shard's own.
         shard: the share of the episodes to run here, while others run theirs.
-        earlier: stores of the iterations before, oldest first, for draw=mixed.
 
     Returns:
         The rates of `data.rates.store_rates` over what the store holds by now, episodes (that it is to hold), shard,
@@ -100,7 +90,7 @@ def collect(
     """
     acting = load_policy(policy)
     tasks = select_tasks(settings.suite, settings.tasks)
-    plan = make_plan(tasks, settings, [RolloutStore.open(path) for path in earlier])
+    plan = make_plan(tasks, settings)
     request = rollout_request(
         settings,
         tasks,
@@ -111,7 +101,6 @@ def collect(
         policy=identity(policy),
         groups=settings.groups,
         samples=settings.samples,
-        **({"draw": settings.draw} if settings.draw != "even" else {}),
     )
     actor = Actor(acting, request.instructions(), plan.seed, settings.temperature)
     with one_thread():

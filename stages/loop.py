@@ -23,7 +23,7 @@ from stages.demo import make_demos
 from stages.encode import encode_store
 from stages.evaluate import Watch, evaluate
 from stages.learning.trainer import STATE_FILE
-from stages.recipe import Recipe
+from stages.recipe import Recipe, make_recipe
 from stages.reward import reward_store
 from stages.sft import train_sft
 from stages.sim.settings import make_pool
@@ -47,7 +47,7 @@ def run_loop(folder: str | Path, recipe: Recipe, iterations: int, watch: Watch, 
     if iterations < 0:
         raise UserError(f"--iterations must be 0 (only the imitation start) or more, not {iterations}")
     began = time.monotonic()
-    run = Run.start(folder, recipe.sections())
+    run = Run.start(folder, recipe.sections(), defaults=make_recipe({}).sections())
     stages = _Stages(run, recipe, watch, tell)
     done = run.finished()
     with make_pool(recipe.collect) as pool:
@@ -87,8 +87,7 @@ class _Stages:
         """Roll policy n-1 out into rollouts n."""
         settings = replace(self._recipe.collect, seed=iteration_seed(self._recipe.collect.seed, n))
         store, policy = self._run.rollouts(n), self._run.policy(n - 1)
-        earlier = self._earlier(n) if settings.draw == "mixed" else []
-        work = partial(collect, store, policy, settings, pool=pool, earlier=earlier)
+        work = partial(collect, store, policy, settings, pool=pool)
         self._do(n, "collect", "episodes", lambda tick: work(progress=tick))
 
     def encode(self, n: int) -> None:
@@ -102,7 +101,7 @@ class _Stages:
     def reward(self, n: int) -> None:
         """Reward failures by how near they came to the successes of the same batch."""
         embedding = self._label if self._recipe.reward.needs_embedding else None
-        earlier = self._earlier(n)
+        earlier = [self._run.rollouts(k) for k in range(1, n)]
         store, settings, label = self._run.rollouts(n), self._recipe.reward, self._recipe.reward_preset
         self._do(n, "reward", "episodes", lambda _: reward_store(store, settings, embedding, label, earlier))
 
@@ -121,10 +120,6 @@ class _Stages:
         if due and not self._run.logged(n, "eval"):
             out, policy = self._run.evaluation(n), self._run.policy(n)
             self._do(n, "eval", "episodes", lambda tick: evaluate(policy, settings, out=out, pool=pool, progress=tick))
-
-    def _earlier(self, n: int) -> list[Path]:
-        """The rollouts of the iterations before n, oldest first."""
-        return [self._run.rollouts(k) for k in range(1, n)]
 
     def _do(self, n: int, stage: str, unit: str, work: Callable[[Callable[..., None]], dict[str, Any]]) -> None:
         began, pause = time.monotonic(), time.monotonic() - self._ended

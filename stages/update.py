@@ -51,7 +51,7 @@ class UpdateSettings(TrainerSettings):
     gae_lambda: float = 0.9
     """credit=critic: how far a query answers for what comes after it, from 0 to 1"""
     seed: int = 0
-    """decides the minibatches, together with the data"""
+    """decides the minibatches, together with the policy"""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -112,7 +112,7 @@ def update_policy(
         health: dict[str, float] = {}
         if batch is not None:
             policy = policy or load_policy(policy_dir, "cuda" if torch.cuda.is_available() else "cpu")
-            seed, temperature = int(digest(settings.seed, inputs), 16), float(opened.attrs["temperature"])
+            seed, temperature = int(digest(settings.seed, weights), 16), float(opened.attrs["temperature"])
             with torch_threads(threads):
                 judged: dict[str, float] = {}
                 if settings.credit == "critic":

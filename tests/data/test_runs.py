@@ -18,6 +18,15 @@ def test_a_run_goes_on_with_the_same_settings_only(tmp_path: Path) -> None:
     assert Run.open(tmp_path / "r").settings()["update"] == {"betas": [0.9, 0.99], "kl": "none"}
 
 
+def test_a_setting_newer_than_the_run_was_at_its_default(tmp_path: Path) -> None:
+    Run.start(tmp_path / "r", SETTINGS)
+    newer = SETTINGS | {"update": SETTINGS["update"] | {"entropy": 0.0}}
+    Run.start(tmp_path / "r", newer, defaults={"update": {"entropy": 0.0}})
+    changed = SETTINGS | {"update": SETTINGS["update"] | {"entropy": 0.1}}
+    with pytest.raises(UserError, match="update.entropy = 0.0, now 0.1"):
+        Run.start(tmp_path / "r", changed, defaults={"update": {"entropy": 0.0}})
+
+
 def test_foreign_folders_are_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("precious")
     with pytest.raises(UserError, match="not a run"):

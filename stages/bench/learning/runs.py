@@ -22,6 +22,7 @@ from stages.bench.learning.curves import Row, curve
 from stages.bench.learning.settings import LearningSettings
 from stages.evaluate import Watch
 from stages.loop import Tell, run_loop
+from stages.recipe import make_recipe
 
 Runs = dict[tuple[str, str], dict[int, list[Row]]]
 """(start, arm) -> seed -> rows"""
@@ -45,7 +46,7 @@ def bench_learning(
         folder = out / "runs" / run_name(settings.start, arm.name, seed)
         begin(folder.name)
         recipe = settings.recipe(seed, arm)
-        run = Run.start(folder, recipe.sections())
+        run = Run.start(folder, recipe.sections(), defaults=make_recipe({}).sections())
         if run.finished() == 0:
             _share_start(out, settings, seed, run, watch, tell)
         run_loop(folder, recipe, settings.iterations, watch, _later(tell))
