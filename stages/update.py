@@ -44,6 +44,9 @@ class UpdateSettings(TrainerSettings):
     """group standard deviation: population (the paper) or sample (siiRL, SimpleVLA-RL)"""
     eps: float = 1e-6
     """keeps the division by it finite"""
+    scale: Literal["group", "batch"] = "group"
+    """advantages are divided by their group's standard deviation (the paper), or by one for the batch, so that groups
+    that differ little count little"""
     negative_scale: float = 1.0
     """factor on negative advantages; below 1 keeps the token distributions from flattening"""
     credit: Literal["episode", "critic"] = "episode"
@@ -61,7 +64,7 @@ class UpdateSettings(TrainerSettings):
 
     def advantages(self) -> AdvantageSettings:
         """The part about advantages."""
-        return AdvantageSettings(self.estimator, self.eps, self.negative_scale)
+        return AdvantageSettings(self.estimator, self.eps, self.scale, self.negative_scale)
 
 
 def update_policy(

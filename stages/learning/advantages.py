@@ -22,6 +22,9 @@ class AdvantageSettings:
     """population: (r-mean)/sqrt(var+eps), the paper; sample: (r-mean)/(std+eps) with n-1, siiRL and SimpleVLA-RL"""
     eps: float = 1e-6
     """keeps the division finite; inside the root for population, outside for sample, as in their sources"""
+    scale: Literal["group", "batch"] = "group"
+    """divided by: the standard deviation of the group (the paper), or one for all groups of the batch, so that small
+    differences of reward stay small"""
     negative_scale: float = 1.0
     """factor on negative advantages; below 1 learns less from what went worse"""
 
@@ -37,6 +40,8 @@ def group_advantages(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Advantages within groups, and which episodes have one.
 
+    With scale=batch, rewards less their group's mean are divided by the root mean square of these over all groups that
+    are kept (a group's mean with the batch's deviation: Lite PPO, arXiv 2508.08221; estimator does not matter then).
     Groups without variance (all equal, or a single episode) are dropped here, after the reward: a group that only
     failed is kept as soon as its failures got different progress rewards.
 
@@ -59,7 +64,11 @@ def group_advantages(
     for name in np.unique(group):
         members = group == name
         if np.ptp(reward[members]) > EQUAL:
-            advantage[members], kept[members] = _standardised(reward[members], settings), True
+            advantage[members], kept[members] = reward[members] - reward[members].mean(), True
+            if settings.scale == "group":
+                advantage[members] /= _deviation(reward[members], settings)
+    if settings.scale == "batch" and kept.any():
+        advantage /= np.sqrt(np.mean(advantage[kept] ** 2) + settings.eps)
     return np.where(advantage < 0, settings.negative_scale * advantage, advantage), kept
 
 
@@ -92,8 +101,7 @@ def scaled(advantage: np.ndarray, settings: AdvantageSettings) -> np.ndarray:
     return np.where(unit < 0, settings.negative_scale * unit, unit)
 
 
-def _standardised(reward: np.ndarray, settings: AdvantageSettings) -> np.ndarray:
-    centred = reward - reward.mean()
+def _deviation(reward: np.ndarray, settings: AdvantageSettings) -> float:
     if settings.estimator == "population":
-        return centred / np.sqrt(reward.var() + settings.eps)
-    return centred / (reward.std(ddof=1) + settings.eps)
+        return float(np.sqrt(reward.var() + settings.eps))
+    return float(reward.std(ddof=1) + settings.eps)

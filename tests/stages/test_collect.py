@@ -289,7 +289,7 @@ def test_random_kills_lose_and_double_nothing(policy: Path, tmp_path: Path) -> N
             time.sleep(float(rng.uniform(0, 0.5)))
             kills += _kill_something(process, rng)
         code = process.wait()
-    assert kills > 5
+    assert kills > 2
     assert content(path) == content(tmp_path / "whole.zarr")
 
 

@@ -54,6 +54,16 @@ def test_a_shift_or_scale_of_rewards_changes_next_to_nothing() -> None:
         assert once.reshape(4, 8).sum(axis=1) == pytest.approx(np.zeros(4), abs=1e-12)
 
 
+def test_one_deviation_for_the_batch_keeps_small_differences_small() -> None:
+    """Less their group's mean: +-0.5 and +-0.1; the root of the mean of 0.25, 0.25, 0.01, 0.01 is the root of 0.13."""
+    reward, group = np.array([1.0, 0, 0.1, 0.3, 0.2, 0.2]), np.array([0, 0, 1, 1, 2, 2])
+    found, kept = group_advantages(reward, group, AdvantageSettings(eps=0.0, scale="batch", negative_scale=0.5))
+    root = np.sqrt(0.13)
+    np.testing.assert_allclose(found, [0.5 / root, -0.25 / root, -0.05 / root, 0.1 / root, 0, 0])
+    assert kept.tolist() == [True, True, True, True, False, False]
+    assert not group_advantages(reward[4:], group[4:], AdvantageSettings(scale="batch"))[1].any()
+
+
 def test_negative_advantages_can_count_less() -> None:
     reward, group = np.array([1.0, 0, 0, 0.5]), np.zeros(4, int)
     full, _ = group_advantages(reward, group)
