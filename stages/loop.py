@@ -106,12 +106,12 @@ class _Stages:
         self._do(n, "reward", "episodes", lambda _: reward_store(store, settings, embedding, label, earlier))
 
     def update(self, n: int) -> None:
-        """Make policy n from policy n-1 and the rewarded rollouts n."""
+        """Make policy n from policy n-1 and the rewarded rollouts n, kept near the start if `kl_coef` says so."""
         run, settings, label = self._run, self._recipe.update, self._recipe.reward_preset
         store, old, new = run.rollouts(n), run.policy(n - 1), run.policy(n)
-        self._do(
-            n, "update", "minibatches", lambda tick: update_policy(store, old, new, label, settings, progress=tick)
-        )
+        start = run.policy(0) if settings.kl_coef else None
+        work = partial(update_policy, store, old, new, label, settings, reference=start)
+        self._do(n, "update", "minibatches", lambda tick: work(progress=tick))
 
     def evaluate(self, n: int, pool: Pool, last: bool = False) -> None:
         """Roll policy n out greedily on held-out initial states, every so many iterations and at both ends."""

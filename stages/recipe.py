@@ -14,9 +14,9 @@ from stages.collect import CollectSettings
 from stages.demo import DemoSettings
 from stages.encode import EncodeSettings
 from stages.evaluate import EvalSettings
+from stages.learning.settings import UpdateSettings
 from stages.progress.settings import RewardSettings, reward_settings
 from stages.sft import SftSettings
-from stages.update import UpdateSettings
 
 
 @dataclass(frozen=True)
