@@ -23,7 +23,7 @@ from stages.demo import make_demos
 from stages.encode import encode_store
 from stages.evaluate import Watch, evaluate
 from stages.learning.trainer import STATE_FILE
-from stages.recipe import Recipe, make_recipe
+from stages.recipe import RETIRED, Recipe, make_recipe
 from stages.reward import reward_store
 from stages.sft import train_sft
 from stages.sim.settings import make_pool
@@ -47,7 +47,7 @@ def run_loop(folder: str | Path, recipe: Recipe, iterations: int, watch: Watch, 
     if iterations < 0:
         raise UserError(f"--iterations must be 0 (only the imitation start) or more, not {iterations}")
     began = time.monotonic()
-    run = Run.start(folder, recipe.sections(), defaults=make_recipe({}).sections())
+    run = Run.start(folder, recipe.sections(), make_recipe({}).sections(), RETIRED)
     stages = _Stages(run, recipe, watch, tell)
     done = run.finished()
     with make_pool(recipe.collect) as pool:
