@@ -39,8 +39,8 @@ class Run:
         """Make the run directory, or go on with one that has the same settings.
 
         Args:
-            settings: by section. defaults: likewise, for settings that are newer than the run. retired: likewise, values
-            of older runs that are the same as today's defaults.
+            settings: by section. defaults: likewise, for settings that are newer than the run.
+            retired: likewise, values in older runs that mean what the defaults mean now.
 
         Raises:
             UserError: the folder holds a run with other settings (told one by one), or something else.
