@@ -4,8 +4,8 @@ Reads `reward/LABEL/reward` and what the policy saw and said; writes a policy fo
 
     update/LABEL  attrs: settings, reward label, health figures, the policy it started from and the one it made
 
-An update whose inputs (rollouts, reward, policy, optimizer state, settings, reference) are those of the label and of the
-folder is up to date.
+An update whose inputs (rollouts, reward, policy, optimizer state, settings, reference) are those of the label and of
+the folder is up to date.
 """
 
 import shutil
