@@ -30,12 +30,17 @@ class Run:
 
     @classmethod
     def start(
-        cls, folder: str | Path, settings: Mapping[str, Mapping[str, Any]], defaults: Mapping[str, Any] | None = None
+        cls,
+        folder: str | Path,
+        settings: Mapping[str, Mapping[str, Any]],
+        defaults: Mapping[str, Any] | None = None,
+        retired: Mapping[str, Any] | None = None,
     ) -> "Run":
         """Make the run directory, or go on with one that has the same settings.
 
         Args:
             settings: by section. defaults: likewise, for settings that are newer than the run.
+            retired: likewise, values in older runs that mean what the defaults mean now.
 
         Raises:
             UserError: the folder holds a run with other settings (told one by one), or something else.
@@ -43,7 +48,7 @@ class Run:
         run = cls(folder)
         wanted = plain_sections(settings)
         if run.settings_file.is_file():
-            _check_same(run.settings(), wanted, plain_sections(defaults or {}), run.folder)
+            _check_same(run.settings(), wanted, plain_sections(defaults or {}), retired or {}, run.folder)
             return run
         if run.folder.exists() and (not run.folder.is_dir() or any(run.folder.iterdir())):
             raise UserError(f"{folder} exists and is not a run of srpo; choose another folder")
@@ -172,11 +177,19 @@ def plain_sections(settings: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[
     }
 
 
-def _check_same(old: Mapping[str, Any], new: Mapping[str, Any], defaults: Mapping[str, Any], folder: Path) -> None:
+def _check_same(
+    old: Mapping[str, Any],
+    new: Mapping[str, Any],
+    defaults: Mapping[str, Any],
+    retired: Mapping[str, Any],
+    folder: Path,
+) -> None:
     for section in sorted({*old, *new}):
-        before, after = {**defaults.get(section, {}), **old.get(section, {})}, new.get(section, {})
+        default, gone = defaults.get(section, {}), retired.get(section, {})
+        before, after = {**default, **old.get(section, {})}, new.get(section, {})
         for key in sorted({*before, *after}):
-            if before.get(key) != after.get(key):
+            as_default = key in gone and before.get(key) == gone[key] and after.get(key) == default.get(key)
+            if before.get(key) != after.get(key) and not as_default:
                 raise UserError(
                     f"{folder} was started with {section}.{key} = {before.get(key)!r}, now {after.get(key)!r}; "
                     "use the same settings to go on, or another folder"

@@ -23,7 +23,7 @@ from stages.demo import make_demos
 from stages.encode import encode_store
 from stages.evaluate import Watch, evaluate
 from stages.learning.trainer import STATE_FILE
-from stages.recipe import Recipe, make_recipe
+from stages.recipe import RETIRED, Recipe, make_recipe
 from stages.reward import reward_store
 from stages.sft import train_sft
 from stages.sim.settings import make_pool
@@ -47,7 +47,7 @@ def run_loop(folder: str | Path, recipe: Recipe, iterations: int, watch: Watch, 
     if iterations < 0:
         raise UserError(f"--iterations must be 0 (only the imitation start) or more, not {iterations}")
     began = time.monotonic()
-    run = Run.start(folder, recipe.sections(), defaults=make_recipe({}).sections())
+    run = Run.start(folder, recipe.sections(), make_recipe({}).sections(), RETIRED)
     stages = _Stages(run, recipe, watch, tell)
     done = run.finished()
     with make_pool(recipe.collect) as pool:
@@ -106,12 +106,12 @@ class _Stages:
         self._do(n, "reward", "episodes", lambda _: reward_store(store, settings, embedding, label, earlier))
 
     def update(self, n: int) -> None:
-        """Make policy n from policy n-1 and the rewarded rollouts n."""
+        """Make policy n from policy n-1 and the rewarded rollouts n, kept near the start if `kl_coef` says so."""
         run, settings, label = self._run, self._recipe.update, self._recipe.reward_preset
         store, old, new = run.rollouts(n), run.policy(n - 1), run.policy(n)
-        self._do(
-            n, "update", "minibatches", lambda tick: update_policy(store, old, new, label, settings, progress=tick)
-        )
+        start = run.policy(0) if settings.kl_coef else None
+        work = partial(update_policy, store, old, new, label, settings, reference=start)
+        self._do(n, "update", "minibatches", lambda tick: work(progress=tick))
 
     def evaluate(self, n: int, pool: Pool, last: bool = False) -> None:
         """Roll policy n out greedily on held-out initial states, every so many iterations and at both ends."""

@@ -14,9 +14,9 @@ from stages.collect import CollectSettings
 from stages.demo import DemoSettings
 from stages.encode import EncodeSettings
 from stages.evaluate import EvalSettings
+from stages.learning.settings import UpdateSettings
 from stages.progress.settings import RewardSettings, reward_settings
 from stages.sft import SftSettings
-from stages.update import UpdateSettings
 
 
 @dataclass(frozen=True)
@@ -78,6 +78,9 @@ class Recipe:
 
 NOT_CONTENT = {"workers", "slots", "watchdog", "skip_errors"}
 """Settings that change how a run goes, not what an episode comes to: free to change when it goes on."""
+
+RETIRED = {"collect": {"draw": "even"}, "update": {"credit": "episode", "max_logprob_gap": 1e-3}}
+"""What run.toml of an earlier version says where this one's default does the same: such a run goes on."""
 
 SECTIONS: dict[str, type[Any]] = {
     "demo": DemoSettings,

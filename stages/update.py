@@ -4,67 +4,36 @@ Reads `reward/LABEL/reward` and what the policy saw and said; writes a policy fo
 
     update/LABEL  attrs: settings, reward label, health figures, the policy it started from and the one it made
 
-An update whose inputs (rollouts, reward, policy, optimizer state, settings) are those of the label and of the folder is
-up to date.
+An update whose inputs (rollouts, reward, policy, optimizer state, settings, reference) are those of the label and of
+the folder is up to date.
 """
 
 import shutil
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import numpy as np
 import torch
 
 from data.checkpoint import holds, read_record, write_checkpoint
-from data.errors import UserError, unknown
+from data.errors import UserError
 from data.labels import choose_label
 from data.lineage import digest, digest_files
 from data.store import RolloutStore
-from stages.learning.advantages import AdvantageSettings, scaled, step_advantages
+from stages.learning.algorithms import ALGORITHMS
 from stages.learning.batch import Batch, Selection, build_batch, rollouts_digest, select
-from stages.learning.critic import crossfit_values, explained_variance, policy_features
+from stages.learning.reference import with_reference
+from stages.learning.settings import UpdateSettings
 from stages.learning.threads import torch_threads
-from stages.learning.trainer import STATE_FILE, Trainer, TrainerSettings
+from stages.learning.trainer import STATE_FILE, Trainer
 from stages.policies.base import Policy, load_policy, weights_digest
 from stages.policies.trained import KEY as HISTORY
 from stages.policies.trained import extend_history
 
-ALGORITHMS = ("grpo",)
 Fill = Callable[[Path], None]
-
-
-@dataclass(frozen=True)
-class UpdateSettings(TrainerSettings):
-    """All of `srpo update`: the trainer's settings, and how rewards become advantages."""
-
-    estimator: Literal["population", "sample"] = "population"
-    """group standard deviation: population (the paper) or sample (siiRL, SimpleVLA-RL)"""
-    eps: float = 1e-6
-    """keeps the division by it finite"""
-    scale: Literal["group", "batch"] = "group"
-    """advantages are divided by their group's standard deviation (the paper), or by one for the batch, so that groups
-    that differ little count little"""
-    negative_scale: float = 1.0
-    """factor on negative advantages; below 1 keeps the token distributions from flattening"""
-    credit: Literal["episode", "critic"] = "episode"
-    """who gets an episode's advantage: every query of it alike (the paper), or each what a critic says it was worth"""
-    gae_lambda: float = 0.9
-    """credit=critic: how far a query answers for what comes after it, from 0 to 1"""
-    seed: int = 0
-    """decides the minibatches, together with the policy"""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not 0 <= self.gae_lambda <= 1:
-            raise UserError(f"update setting gae_lambda must be in [0, 1], not {self.gae_lambda}")
-        self.advantages()
-
-    def advantages(self) -> AdvantageSettings:
-        """The part about advantages."""
-        return AdvantageSettings(self.estimator, self.eps, self.scale, self.negative_scale)
+Tick = Callable[..., None]
 
 
 def update_policy(
@@ -73,11 +42,11 @@ def update_policy(
     out: str | Path,
     reward_label: str,
     settings: UpdateSettings | None = None,
-    algorithm: str = "grpo",
     label: str | None = None,
     policy: Policy | None = None,
     threads: int | None = None,
-    progress: Callable[..., None] | None = None,
+    progress: Tick | None = None,
+    reference: str | Path | None = None,
 ) -> dict[str, Any]:
     """Train the policy that collected `store` on it, and save it as `out`; a second call with the same inputs does not.
 
@@ -88,25 +57,26 @@ def update_policy(
         policy: the policy of `policy_dir`, already loaded; it ends with the weights of `out`.
         threads: torch threads; by default one a core.
         progress: called as `progress(done, total, note)` after every optimizer step.
+        reference: folder of the policy that kl_coef keeps the new one near; given if and only if that is above 0.
 
     Returns:
         label, algorithm, out, weights (digest of `out`), policy (digest of `policy_dir`), reward, inputs, settings,
-        updated (false: no group had variance, `out` is a copy), episodes, episodes_kept, groups, groups_kept, queries,
-        health (see `Trainer.fit`), up_to_date; samples_per_second unless up to date.
+        updated (false: no episode taught anything, `out` is a copy), episodes, episodes_kept, groups, groups_kept,
+        queries, health (see `Trainer.fit`), up_to_date; samples_per_second unless up to date.
 
     Raises:
         UserError: see `select`, `build_batch`, `Trainer`; a policy that did not collect the store; an `out` that holds
-            another policy; an unknown algorithm.
+            another policy; kl_coef without reference or the reverse.
     """
     settings, policy_dir, out = settings or UpdateSettings(), Path(policy_dir), Path(out)
-    if algorithm not in ALGORITHMS:
-        raise unknown("algorithm", algorithm, ALGORITHMS)
+    _check_reference(settings, reference)
     opened = RolloutStore.open(store)
     weights = _check_policy(opened, policy_dir)
-    selection = select(opened, reward_label, settings.advantages())
-    asked = {"algorithm": algorithm, "reward": reward_label, "policy": weights, "settings": asdict(settings)}
+    selection = select(opened, reward_label, settings, ALGORITHMS[settings.algorithm].rule)
+    asked = {"algorithm": settings.algorithm, "reward": reward_label, "policy": weights, "settings": asdict(settings)}
+    asked |= {"reference": weights_digest(reference)} if reference else {}
     inputs = _inputs(opened, asked, selection, policy_dir)
-    label = choose_label(opened, "update", label, algorithm, asked)
+    label = choose_label(opened, "update", label, settings.algorithm, asked)
     present = holds(out, inputs)
     speed: dict[str, float] = {}
     if not present:
@@ -117,9 +87,9 @@ def update_policy(
             policy = policy or load_policy(policy_dir, "cuda" if torch.cuda.is_available() else "cpu")
             seed, temperature = int(digest(settings.seed, weights), 16), float(opened.attrs["temperature"])
             with torch_threads(threads):
-                judged: dict[str, float] = {}
-                if settings.credit == "critic":
-                    batch, judged = _credited(batch, selection, policy, settings, seed)
+                if reference:
+                    batch = with_reference(batch, Path(reference), policy, temperature, settings)
+                batch, judged = _credited(batch, selection, policy, settings, seed)
                 trainer = Trainer(policy, settings, policy_dir)
                 fill, health = trainer.save, trainer.fit(batch, temperature, seed, progress) | judged
             speed["samples_per_second"] = health.pop("samples_per_second")
@@ -137,12 +107,16 @@ def update_policy(
 def _credited(
     batch: Batch, selection: Selection, policy: Policy, settings: UpdateSettings, seed: int
 ) -> tuple[Batch, dict[str, float]]:
-    """The batch with an advantage for every query, by a critic, and how much the critic foresaw."""
-    outcome = selection.reward[batch.episode]
-    value = crossfit_values(policy_features(policy, batch), outcome, batch.episode, seed % 2**63)
-    advantage = scaled(step_advantages(value, outcome, batch.episode, settings.gae_lambda), settings.advantages())
-    judged = {"critic_explained": explained_variance(value, outcome)}
-    return replace(batch, advantage=advantage.astype(np.float32)), judged
+    """The batch with an advantage for every query, where the algorithm has a way to tell, and its health figures."""
+    credit = ALGORITHMS[settings.algorithm].credit
+    return credit(batch, selection.reward[batch.episode], policy, settings, seed) if credit else (batch, {})
+
+
+def _check_reference(settings: UpdateSettings, reference: str | Path | None) -> None:
+    if settings.kl_coef and not reference:
+        raise UserError("kl_coef above 0 needs a reference policy: give its folder with --reference")
+    if reference and not settings.kl_coef:
+        raise UserError("a reference policy changes nothing with kl_coef 0; add --set kl_coef=0.01, say")
 
 
 def _inputs(store: RolloutStore, asked: dict[str, Any], selection: Selection, policy_dir: Path) -> str:

@@ -1,6 +1,7 @@
 """`srpo update STORE --policy P --out POLICY`: a better policy from rewarded rollouts."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -8,29 +9,41 @@ import typer
 from srpo_cli.console import emit, out, progress, table
 from srpo_cli.options import Assign, Json, Label, PolicyIn, PolicyOut, Store
 
+ALGORITHM = """grpo: clipped, group-relative policy gradient; ppo: the same with a critic, fitted on the batch; awr:
+advantage-weighted regression; bc: imitation of the successes."""
+
 
 def command(
     store: Store,
     policy: PolicyIn,
     policy_out: PolicyOut,
     reward: Annotated[str, typer.Option(help="The label of the reward to learn from.")] = "paper",
-    algorithm: Annotated[str, typer.Option(help="grpo: clipped, group-normalised policy gradient.")] = "grpo",
+    algorithm: Annotated[str, typer.Option(help=ALGORITHM)] = "grpo",
+    reference: Annotated[
+        Path | None,
+        typer.Option(help="A policy folder; --set kl_coef keeps the new policy near it.", show_default=False),
+    ] = None,
     label: Label = None,
     assign: Assign = [],
     json: Json = False,
 ) -> None:
     """Train the policy that collected a store on its reward.
 
-    Settings (--set): epochs, minibatch, microbatch, lr, beta1, beta2, weight_decay, grad_norm, clip_low, clip_high,
-    dual_clip, max_logprob_gap, estimator, eps, negative_scale, seed.
+    Settings (--set): epochs, minibatch, microbatch, average (token, query, episode), lr, lr_half, beta1, beta2,
+    weight_decay, grad_norm, kl_coef, kl_estimator (k1, k2, k3, exact), entropy_coef, max_kl, max_logprob_gap, seed.
+
+    Of grpo and ppo: clip_low, clip_high, dual_clip. Of all but bc: eps, negative_scale. Of grpo and awr: estimator,
+    scale. Of ppo: gae_lambda. Of awr: awr_temperature, awr_clip.
+
     Example: `srpo update rollouts.zarr --policy policies/start --out policies/next --set negative_scale=0.3`
     """
-    from data.settings import build, parse_assignments
-    from stages.update import UpdateSettings, update_policy
+    from data.settings import from_options
+    from stages.learning.settings import UpdateSettings
+    from stages.update import update_policy
 
-    settings = build(UpdateSettings, parse_assignments(assign), "update")
+    settings = from_options(UpdateSettings, locals(), "update")
     with progress("update", "minibatches") as tick:
-        result = update_policy(store, policy, policy_out, reward, settings, algorithm, label, progress=tick)
+        result = update_policy(store, policy, policy_out, reward, settings, label, progress=tick, reference=reference)
     emit(result, json, _show)
 
 
@@ -40,7 +53,7 @@ def _show(result: Mapping[str, Any]) -> None:
         return
     kept = f"{result['groups_kept']} of {result['groups']} groups"
     if not result["updated"]:
-        out.print(f"nothing to learn: {kept} have rewards that differ; {result['out']} is a copy of the policy")
+        out.print(f"nothing to learn: {kept} tell something; {result['out']} is a copy of the policy")
         return
     health = result["health"]
     rows = [[name.replace("_", " "), f"{value:.4g}"] for name, value in health.items()]

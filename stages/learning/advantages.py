@@ -3,6 +3,7 @@
 Shapes: N episodes. A group shares task and initial state (GRPO's samples of one prompt).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -26,13 +27,22 @@ class AdvantageSettings:
     """divided by: the standard deviation of the group (the paper), or one for all groups of the batch, so that small
     differences of reward stay small"""
     negative_scale: float = 1.0
-    """factor on negative advantages; below 1 learns less from what went worse"""
+    """factor on negative advantages; below 1 learns less from what went worse and keeps the token distributions from
+    flattening"""
+    gae_lambda: float = 0.9
+    """with a critic: how far a query answers for what comes after it, from 0 to 1"""
 
     def __post_init__(self) -> None:
         if self.eps < 0:
-            raise UserError(f"advantage setting eps must be 0 or more, not {self.eps}")
+            raise UserError(f"update setting eps must be 0 or more, not {self.eps}")
         if self.negative_scale < 0:
-            raise UserError(f"advantage setting negative_scale must be 0 or more, not {self.negative_scale}")
+            raise UserError(f"update setting negative_scale must be 0 or more, not {self.negative_scale}")
+        if not 0 <= self.gae_lambda <= 1:
+            raise UserError(f"update setting gae_lambda must be in [0, 1], not {self.gae_lambda}")
+
+
+Rule = Callable[[np.ndarray, np.ndarray, np.ndarray, AdvantageSettings], tuple[np.ndarray, np.ndarray]]
+"""reward (N,), success (N,) bool, group (N,), settings -> advantage (N,) f64, kept (N,) bool"""
 
 
 def group_advantages(
@@ -70,6 +80,20 @@ def group_advantages(
     if settings.scale == "batch" and kept.any():
         advantage /= np.sqrt(np.mean(advantage[kept] ** 2) + settings.eps)
     return np.where(advantage < 0, settings.negative_scale * advantage, advantage), kept
+
+
+def relative_to_group(
+    reward: np.ndarray, success: np.ndarray, group: np.ndarray, settings: AdvantageSettings
+) -> tuple[np.ndarray, np.ndarray]:
+    """A rule: `group_advantages`, whatever succeeded."""
+    return group_advantages(reward, group, settings)
+
+
+def successes_only(
+    reward: np.ndarray, success: np.ndarray, group: np.ndarray, settings: AdvantageSettings
+) -> tuple[np.ndarray, np.ndarray]:
+    """A rule: every success is kept and counts 1, whatever its reward and its group."""
+    return success.astype(np.float64), success.astype(bool)
 
 
 def step_advantages(value: np.ndarray, outcome: np.ndarray, episode: np.ndarray, gae_lambda: float) -> np.ndarray:

@@ -11,7 +11,7 @@ import numpy as np
 from data.errors import UserError, unknown
 from data.lineage import digest
 from data.store import DONE, SKIPPED, RolloutStore
-from stages.learning.advantages import AdvantageSettings, group_advantages
+from stages.learning.advantages import AdvantageSettings, Rule, relative_to_group
 from stages.policies.base import ACTION_DIM, Observation
 
 
@@ -33,6 +33,8 @@ class Batch:
     """(M,) f32, the episode's or the query's own"""
     episode: np.ndarray
     """(M,) index of the episode in the store"""
+    reference: np.ndarray | None = None
+    """log-probs under a reference policy, f32: (M, n) of `tokens`, or (M, n, K) of every bin"""
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -50,8 +52,10 @@ class Selection:
     groups_kept: int
 
 
-def select(store: RolloutStore, reward_label: str, settings: AdvantageSettings) -> Selection:
-    """Group advantages of the store's reward; episodes that were skipped for an error are in no group.
+def select(
+    store: RolloutStore, reward_label: str, settings: AdvantageSettings, rule: Rule = relative_to_group
+) -> Selection:
+    """Advantages of the store's reward by `rule`; episodes that were skipped for an error are in no group.
 
     Raises:
         UserError: episodes not done, an unknown reward label, or a label older than the episodes it should cover.
@@ -73,7 +77,7 @@ def select(store: RolloutStore, reward_label: str, settings: AdvantageSettings) 
             "run `srpo encode` and `srpo reward` again"
         )
     advantage, kept = np.zeros(len(store)), np.zeros(len(store), bool)
-    advantage[done], kept[done] = group_advantages(reward[done], store.plan.group[done], settings)
+    advantage[done], kept[done] = rule(reward[done], store.success()[done], store.plan.group[done], settings)
     groups = len(np.unique(store.plan.group))
     return Selection(reward, advantage, kept, groups, len(np.unique(store.plan.group[kept])))
 

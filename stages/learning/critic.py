@@ -7,11 +7,14 @@ nothing of the outcome it is compared with, and no state has to be kept between 
 Shapes: M queries, F features.
 """
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
+from stages.learning.advantages import AdvantageSettings, scaled, step_advantages
 from stages.learning.batch import Batch
 from stages.policies.base import Policy
 
@@ -21,6 +24,26 @@ STEPS = 200
 """of the optimizer at least, where 8 epochs are fewer"""
 QUERIES = 128
 """of one forward pass of the policy"""
+
+
+def critic_advantages(
+    batch: Batch, outcome: np.ndarray, policy: Policy, settings: AdvantageSettings, seed: int
+) -> tuple[Batch, dict[str, float]]:
+    """The batch with an advantage of its own for every query, by a critic and `step_advantages`.
+
+    Args:
+        outcome: (M,) in [0, 1], the reward of the query's episode. seed: >= 0.
+
+    Returns:
+        The batch, and {critic_explained: see `explained_variance`}.
+
+    Raises:
+        UserError: see `policy_features`.
+    """
+    value = crossfit_values(policy_features(policy, batch), outcome, batch.episode, seed % 2**63)
+    advantage = scaled(step_advantages(value, outcome, batch.episode, settings.gae_lambda), settings)
+    told = {"critic_explained": explained_variance(value, outcome)}
+    return replace(batch, advantage=advantage.astype(np.float32)), told
 
 
 def policy_features(policy: Policy, batch: Batch) -> Tensor:

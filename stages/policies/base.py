@@ -97,7 +97,7 @@ class Policy(ABC):
         Raises:
             UserError: this policy does not tell.
         """
-        raise UserError(f"{type(self).__name__} tells no features for a critic; use --set credit=episode")
+        raise UserError(f"{type(self).__name__} tells no features for a critic; use another algorithm than ppo")
 
     def act(
         self, observation: Observation, instructions: Sequence[str], temperature: float, noise: np.ndarray

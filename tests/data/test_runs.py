@@ -27,6 +27,18 @@ def test_a_setting_newer_than_the_run_was_at_its_default(tmp_path: Path) -> None
         Run.start(tmp_path / "r", changed, defaults={"update": {"entropy": 0.0}})
 
 
+def test_a_run_with_a_setting_that_is_gone_goes_on_where_it_said_nothing_else(tmp_path: Path) -> None:
+    retired = {"update": {"credit": "episode", "gap": 1e-3}}
+    for name, credit in (("r", "episode"), ("s", "critic")):
+        Run.start(tmp_path / name, SETTINGS | {"update": SETTINGS["update"] | {"credit": credit, "gap": 1e-3}})
+    newer = SETTINGS | {"update": SETTINGS["update"] | {"gap": None}}
+    Run.start(tmp_path / "r", newer, {"update": {"gap": None}}, retired)
+    same = SETTINGS | {"update": SETTINGS["update"] | {"gap": 1e-3}}
+    Run.start(tmp_path / "r", same, {"update": {"gap": None}}, retired)
+    with pytest.raises(UserError, match=r"update\.credit = 'critic', now None"):
+        Run.start(tmp_path / "s", newer, {"update": {"gap": None}}, retired)
+
+
 def test_foreign_folders_are_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("precious")
     with pytest.raises(UserError, match="not a run"):

@@ -16,7 +16,7 @@ import zarr
 from data.errors import UserError
 from data.runs import Run
 from data.store import RolloutStore
-from stages.loop import iteration_seed, run_loop
+from stages.loop import _Stages, iteration_seed, run_loop
 from stages.recipe import Recipe, load_recipe, make_recipe
 
 TINY = """
@@ -164,6 +164,23 @@ def test_the_number_of_workers_may_change(undisturbed: Path, preset: Path) -> No
 def test_seeds_differ_by_iteration() -> None:
     seeds = {iteration_seed(seed, n) for seed in range(3) for n in range(1, 50)}
     assert len(seeds) == 3 * 49
+
+
+def test_an_update_is_of_the_algorithm_asked_for_and_near_the_start(tmp_path: Path, monkeypatch) -> None:
+    asked: list[dict[str, Any]] = []
+
+    def note(store: Path, old: Path, new: Path, label: str, settings: Any, **more: Any) -> dict[str, Any]:
+        asked.append({"algorithm": settings.algorithm, "reference": more["reference"]})
+        return {}
+
+    monkeypatch.setattr("stages.loop.update_policy", note)
+    for n, changes in enumerate(([], ["update.algorithm=awr", "update.kl_coef=0.1"])):
+        recipe = load_recipe("laptop", changes)
+        run = Run.start(tmp_path / str(n), recipe.sections())
+        _Stages(run, recipe, watch, lambda _: None).update(5)
+        assert run.settings()["update"]["algorithm"] == asked[-1]["algorithm"]
+    assert asked[0] == {"algorithm": "grpo", "reference": None}
+    assert asked[1] == {"algorithm": "awr", "reference": tmp_path / "1" / "policies" / "000"}
 
 
 def test_shared_settings_reach_every_stage_and_its_own_section_wins() -> None:

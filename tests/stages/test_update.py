@@ -12,9 +12,10 @@ import torch
 from data.errors import UserError
 from data.settings import override
 from data.store import RolloutStore
+from stages.learning.settings import UpdateSettings
 from stages.learning.trainer import Trainer
 from stages.policies.base import load_policy, weights_digest
-from stages.update import UpdateSettings, update_policy
+from stages.update import update_policy
 
 SETTINGS = UpdateSettings(minibatch=16, lr=1e-3)
 
@@ -130,23 +131,58 @@ def test_refusals(store, tiny_folder, tmp_path, tiny_policy, made_up_store):
     refused("was collected with policy tiny", policy=other)
     refused("no policy folder", policy=tmp_path / "none")
     refused("did you mean 'binary'", label="binery")
-    refused("did you mean 'grpo'", algorithm="grop")
+    refused("needs a reference policy", settings=replace(SETTINGS, kl_coef=0.1))
+    refused("changes nothing with kl_coef 0", reference=tiny_folder)
     refused("other inputs or settings", out="other")
     greedy = made_up_store(tiny_policy, tiny_folder, name="greedy.zarr", temperature=0.0)
     refused("collected greedily", store=greedy)
-    for assignment in ("estimator=samples", "epochz=3", "minibatch=0", "negative_scale=-1"):
+    with pytest.raises(UserError, match="did you mean 'grpo'"):
+        override(SETTINGS, ["algorithm=grop"], "update")
+    wrong = ["estimator=samples", "epochz=3", "minibatch=0", "negative_scale=-1", "gae_lambda=1.5", "average=tokens"]
+    for assignment in (*wrong, "kl_estimator=k4"):
         with pytest.raises(UserError, match=assignment.split("=")[0][:5]):
             override(SETTINGS, [assignment], "update")
 
 
 def test_a_critic_gives_every_query_its_own_advantage(store, tiny_folder, tmp_path):
-    critic = replace(SETTINGS, credit="critic")
+    critic = replace(SETTINGS, algorithm="ppo")
     result = update_policy(store, tiny_folder, tmp_path / "001", "binary", critic, threads=1)
+    assert (result["label"], result["algorithm"]) == ("ppo", "ppo")
     assert update_policy(store, tiny_folder, tmp_path / "001", "binary", critic, threads=1)["up_to_date"]
     again = update_policy(store, tiny_folder, tmp_path / "again", "binary", critic, threads=1)
     plain = update_policy(store, tiny_folder, tmp_path / "plain", "binary", SETTINGS, threads=1)
     assert result["weights"] == again["weights"] != plain["weights"]
     assert result["health"]["critic_explained"] < 1
     assert "critic_explained" not in plain["health"]
-    with pytest.raises(UserError, match="gae_lambda"):
-        override(SETTINGS, ["gae_lambda=1.5"], "update")
+
+
+def test_cloning_learns_from_successes_only(tiny_policy, tiny_folder, made_up_store, tmp_path):
+    rewards = np.random.default_rng(0).random(16)
+    store = made_up_store(tiny_policy, tiny_folder, rewards=rewards)
+    success = RolloutStore.open(store).success()
+    cloning = replace(SETTINGS, algorithm="bc", lr=1e-2)
+    result = update_policy(store, tiny_folder, tmp_path / "bc", "binary", cloning, threads=1)
+    assert 0 < result["episodes_kept"] == success.sum() < len(success)
+    assert (result["health"]["advantage_mean"], result["health"]["clip_fraction"]) == (1, 0)
+    longer = update_policy(store, tiny_folder, tmp_path / "x", "binary", replace(cloning, epochs=9), threads=1)
+    assert longer["health"]["loss"] < result["health"]["loss"], "the successes' tokens become likelier"
+
+
+def test_weighted_regression_follows_the_better_episodes(store, tiny_folder, tmp_path):
+    weighted = replace(SETTINGS, algorithm="awr", awr_clip=2.0)
+    result = update_policy(store, tiny_folder, tmp_path / "awr", "binary", weighted, threads=1)
+    assert result["updated"] and result["label"] == "awr"
+    assert 0 < result["health"]["clip_fraction"] < 1
+
+
+def test_a_reference_holds_the_policy_back(store, tiny_folder, tmp_path):
+    free = update_policy(store, tiny_folder, tmp_path / "free", "binary", SETTINGS, threads=1)
+    held = replace(SETTINGS, kl_coef=10.0, kl_estimator="exact")
+    result = update_policy(store, tiny_folder, tmp_path / "held", "binary", held, threads=1, reference=tiny_folder)
+    assert result["health"]["reference_kl"] > 0 and result["health"]["approx_kl"] < free["health"]["approx_kl"]
+    assert result["reference"] == weights_digest(tiny_folder) and "reference" not in free
+    again = update_policy(store, tiny_folder, tmp_path / "held", "binary", held, threads=1, reference=tiny_folder)
+    assert again["up_to_date"]
+    elsewhere = tmp_path / "free"
+    with pytest.raises(UserError, match="other inputs or settings"):
+        update_policy(store, tiny_folder, tmp_path / "held", "binary", held, threads=1, reference=elsewhere)

@@ -6,7 +6,17 @@ import numpy as np
 import pytest
 import torch
 
-from stages.learning.objectives import approximate_kl, clipped_surrogate, is_clipped, masked_sum, probability_ratio
+from stages.learning.objectives import (
+    clipped_surrogate,
+    exact_kl,
+    is_clipped,
+    k1,
+    k2,
+    k3,
+    masked_sum,
+    probability_ratio,
+    regression_weight,
+)
 
 
 def tensors(*values: float) -> list[torch.Tensor]:
@@ -49,7 +59,7 @@ def test_against_loops(dual):
     a = rng.normal(size=(6, 1))
     args = [torch.from_numpy(x) for x in (new, old, a)]
     loss = clipped_surrogate(*args, 0.2, 0.28, dual)
-    kl = approximate_kl(*args[:2])
+    kl = k3(args[1], args[0])
     stopped = is_clipped(*args, 0.2, 0.28)
     for i in range(6):
         for j in range(9):
@@ -72,12 +82,49 @@ def test_a_stopped_token_has_no_gradient_and_any_other_has():
     torch.testing.assert_close(new.grad[~stopped], expected[~stopped].detach())
 
 
-def test_kl_estimate_is_unbiased():
+def test_kl_estimators_against_loops():
+    rng = np.random.default_rng(7)
+    p, q = (rng.dirichlet(np.ones(6), (4, 5)) for _ in range(2))
+    token = rng.integers(6, size=(4, 5))
+    new, reference = (np.log(np.take_along_axis(x, token[..., None], -1)[..., 0]) for x in (p, q))
+    found = [k(torch.from_numpy(new), torch.from_numpy(reference)) for k in (k1, k2, k3)]
+    exact = exact_kl(torch.from_numpy(np.log(p)), torch.from_numpy(np.log(q)))
+    for i in range(4):
+        for j in range(5):
+            ratio = q[i, j, token[i, j]] / p[i, j, token[i, j]]
+            want = -math.log(ratio), math.log(ratio) ** 2 / 2, ratio - 1 - math.log(ratio)
+            assert [k[i, j].item() for k in found] == pytest.approx(want, abs=1e-12)
+            divergence = sum(p[i, j, b] * math.log(p[i, j, b] / q[i, j, b]) for b in range(6))
+            assert exact[i, j].item() == pytest.approx(divergence, abs=1e-12)
+
+
+def test_k1_and_k3_are_unbiased_and_k2_has_the_gradient():
+    """Over every token, each as often as the policy samples it."""
     rng = np.random.default_rng(4)
-    p, q = (torch.from_numpy(rng.dirichlet(np.ones(6))) for _ in range(2))
-    exact = (p * (p / q).log()).sum()
-    assert (p * approximate_kl(q.log(), p.log())).sum().item() == pytest.approx(exact.item(), abs=1e-12)
-    assert (approximate_kl(q.log(), p.log()) >= 0).all()
+    q = torch.from_numpy(rng.dirichlet(np.ones(6)))
+    logits = torch.from_numpy(rng.normal(size=6)).requires_grad_()
+    log_p = logits.log_softmax(0)
+    p, exact = log_p.detach().exp(), exact_kl(log_p, q.log())
+    for k in (k1, k3):
+        assert (p * k(log_p, q.log())).sum().item() == pytest.approx(exact.item(), abs=1e-12)
+    assert (k3(log_p, q.log()) >= 0).all()
+
+    def gradient(loss: torch.Tensor) -> torch.Tensor:
+        return torch.autograd.grad(loss, logits, retain_graph=True)[0]
+
+    torch.testing.assert_close(gradient((p * k2(log_p, q.log())).sum()), gradient(exact))
+    torch.testing.assert_close(gradient((p * k1(log_p, q.log())).sum()), torch.zeros_like(logits))
+
+
+def test_a_token_that_is_never_produced_adds_nothing_to_the_divergence():
+    logits = torch.tensor([[0.3, -0.2, -1e9], [1.0, 0.1, -1e9]], dtype=torch.float64)
+    with_it, without = logits.log_softmax(-1), logits[:, :2].log_softmax(-1)
+    assert exact_kl(*with_it).item() == pytest.approx(exact_kl(*without).item(), abs=1e-12)
+
+
+def test_regression_weights():
+    weight = regression_weight(torch.tensor([-2.0, 0.0, 1.0, 1e4], dtype=torch.float64), 0.5, 20.0)
+    assert weight.tolist() == pytest.approx([math.exp(-4), 1, math.exp(2), 20], abs=1e-12)
 
 
 def test_extreme_ratios_stay_finite_and_the_mask_hides_nan():
