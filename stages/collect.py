@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from data.errors import UserError
 from data.rates import store_rates
 from data.shards import WHOLE, Shard
 from data.store import DONE, Plan, RolloutStore
+from stages.initial_states import failure_rates, share_out
 from stages.policies.acting import Actor, episode_seeds, one_thread
 from stages.policies.base import identity, load_policy
 from stages.sim.settings import RolloutSettings, make_pool
@@ -36,6 +37,8 @@ class CollectSettings(RolloutSettings):
     """initial states a task"""
     samples: int = 8
     """episodes a group"""
+    draw: Literal["even", "hard"] = "even"
+    """groups: as many for every task, or more where the policy failed in the iterations before"""
     keep_images: bool = True
     """keep what the policy saw, as `update` wants it"""
 
@@ -45,15 +48,22 @@ class CollectSettings(RolloutSettings):
             raise UserError(f"groups and samples must be 1 or more, not {self.groups} and {self.samples}")
 
 
-def make_plan(tasks: Sequence[Task], settings: CollectSettings) -> Plan:
-    """Which episodes to run: for every task `groups` initial states, without replacement, each `samples` times.
+def make_plan(tasks: Sequence[Task], settings: CollectSettings, earlier: Sequence[RolloutStore] = ()) -> Plan:
+    """Which episodes to run: for every task `groups` initial states (on average, with draw=hard), each `samples` times.
 
-    The states of a task come from a generator of (the settings' seed, task): other tasks do not change them. An
-    episode's seed comes from (the settings' seed, its index).
+    The states of a task are drawn without replacement by a generator of (the settings' seed, task): other tasks do not
+    change them. An episode's seed comes from (the settings' seed, its index).
+
+    Args:
+        earlier: rollouts of the iterations before, oldest first, for draw=hard; without any it is even.
     """
     numbers, inits = [task.index for task in tasks], select_inits(settings.inits)
-    draws = [draw_inits(np.random.default_rng([settings.seed, number]), inits, settings.groups) for number in numbers]
-    task, init = np.repeat(numbers, settings.groups), np.concatenate(draws)
+    counts = np.full(len(numbers), settings.groups)
+    if settings.draw == "hard" and earlier:
+        counts = share_out(settings.groups * len(numbers), failure_rates(numbers, earlier), most=len(inits))
+    generators = [np.random.default_rng([settings.seed, number]) for number in numbers]
+    draws = [draw_inits(rng, inits, count) for rng, count in zip(generators, counts.tolist(), strict=True)]
+    task, init = np.repeat(numbers, counts), np.concatenate(draws)
     return Plan(
         task=np.repeat(task, settings.samples),
         init_state=np.repeat(init, settings.samples),
@@ -69,6 +79,7 @@ def collect(
     pool: Pool | None = None,
     progress: Tick | None = None,
     shard: Shard = WHOLE,
+    earlier: Sequence[str | Path] = (),
 ) -> dict[str, Any]:
     """Collect the episodes that `settings` ask for and that the store at `path` does not hold yet.
 
@@ -79,6 +90,7 @@ def collect(
         pool: one that lives across calls (its size wins over `settings`); none makes one and ends it.
         progress: `progress(done, total, note)` after every episode, in numbers of the shard's own.
         shard: the share of the episodes to run here, while others run theirs.
+        earlier: stores of the iterations before, oldest first, for draw=hard.
 
     Returns:
         The rates of `data.rates.store_rates` over what the store holds by now, episodes (that it is to hold), shard,
@@ -90,7 +102,7 @@ def collect(
     """
     acting = load_policy(policy)
     tasks = select_tasks(settings.suite, settings.tasks)
-    plan = make_plan(tasks, settings)
+    plan = make_plan(tasks, settings, [RolloutStore.open(path) for path in earlier])
     request = rollout_request(
         settings,
         tasks,
@@ -101,6 +113,7 @@ def collect(
         policy=identity(policy),
         groups=settings.groups,
         samples=settings.samples,
+        **({"draw": settings.draw} if settings.draw != "even" else {}),
     )
     actor = Actor(acting, request.instructions(), plan.seed, settings.temperature)
     with one_thread():

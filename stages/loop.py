@@ -87,7 +87,8 @@ class _Stages:
         """Roll policy n-1 out into rollouts n."""
         settings = replace(self._recipe.collect, seed=iteration_seed(self._recipe.collect.seed, n))
         store, policy = self._run.rollouts(n), self._run.policy(n - 1)
-        work = partial(collect, store, policy, settings, pool=pool)
+        earlier = self._earlier(n) if settings.draw == "hard" else []
+        work = partial(collect, store, policy, settings, pool=pool, earlier=earlier)
         self._do(n, "collect", "episodes", lambda tick: work(progress=tick))
 
     def encode(self, n: int) -> None:
@@ -101,7 +102,7 @@ class _Stages:
     def reward(self, n: int) -> None:
         """Reward failures by how near they came to the successes of the same batch."""
         embedding = self._label if self._recipe.reward.needs_embedding else None
-        earlier = [self._run.rollouts(k) for k in range(1, n)]
+        earlier = self._earlier(n)
         store, settings, label = self._run.rollouts(n), self._recipe.reward, self._recipe.reward_preset
         self._do(n, "reward", "episodes", lambda _: reward_store(store, settings, embedding, label, earlier))
 
@@ -120,6 +121,10 @@ class _Stages:
         if due and not self._run.logged(n, "eval"):
             out, policy = self._run.evaluation(n), self._run.policy(n)
             self._do(n, "eval", "episodes", lambda tick: evaluate(policy, settings, out=out, pool=pool, progress=tick))
+
+    def _earlier(self, n: int) -> list[Path]:
+        """The rollouts of the iterations before n, oldest first."""
+        return [self._run.rollouts(k) for k in range(1, n)]
 
     def _do(self, n: int, stage: str, unit: str, work: Callable[[Callable[..., None]], dict[str, Any]]) -> None:
         began, pause = time.monotonic(), time.monotonic() - self._ended

@@ -79,7 +79,7 @@ class Recipe:
 NOT_CONTENT = {"workers", "slots", "watchdog", "skip_errors"}
 """Settings that change how a run goes, not what an episode comes to: free to change when it goes on."""
 
-RETIRED = {"collect": {"draw": "even"}, "update": {"credit": "episode", "max_logprob_gap": 1e-3}}
+RETIRED = {"update": {"credit": "episode", "max_logprob_gap": 1e-3}}
 """What run.toml of an earlier version says where this one's default does the same: such a run goes on."""
 
 SECTIONS: dict[str, type[Any]] = {

@@ -37,6 +37,9 @@ def command(
     look: Look = "lite",
     engine: Engine = "fast",
     horizon: Horizon = None,
+    earlier: Annotated[
+        list[str], typer.Option(metavar="STORE", help="With --set draw=hard: of iterations before, oldest first.")
+    ] = [],
     shard: Share = "0/1",
     assign: Assign = [],
     json: Json = False,
@@ -45,8 +48,8 @@ def command(
 
     Run again, it does what is missing; other options need another STORE. The number of workers changes nothing in it,
     nor do shards: any number of machines fill one STORE (a shared folder or a URL) at once, each with its own --shard.
-    Settings (--set): keep_images, slots, watchdog, skip_errors (how many episodes to do without if they fail three
-    times), and those above.
+    Settings (--set): draw (even, or hard: more groups for tasks that were failed), keep_images, slots, watchdog,
+    skip_errors (how many episodes to do without if they fail three times), and those above.
     Example: `srpo collect a.zarr --policy runs/a/policies/000 --tasks 2,9 --groups 4 --temperature 0.6`
     """
     from data.settings import from_options
@@ -55,7 +58,7 @@ def command(
 
     settings, share = from_options(CollectSettings, locals(), "collect"), Shard.parse(shard)
     with progress("collect", "episodes") as tick:
-        result = collect(store, policy, settings, progress=tick, shard=share)
+        result = collect(store, policy, settings, progress=tick, shard=share, earlier=earlier)
     emit(result, json, _show)
 
 

@@ -55,7 +55,7 @@ def test_impossible_shard_is_refused_in_one_line(
 def test_every_option_is_a_setting_or_says_where() -> None:
     """`from_options` takes an option by its name, so a name that no setting has would be passed over."""
     for module, settings, others in (
-        (collect, CollectSettings, {"store", "policy", "shard"}),
+        (collect, CollectSettings, {"store", "policy", "shard", "earlier"}),
         (eval_, EvalSettings, {"context", "policy", "against", "run", "every", "image", "store"}),
         (demo, DemoSettings, {"store"}),
     ):
