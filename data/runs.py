@@ -7,6 +7,7 @@ rollouts/000.zarr ...    iteration n writes n-1
 eval/000.zarr ...        evaluation of policy 000 ... by the loop
 eval/LABEL/000.zarr ...  the same by `srpo eval --run`, a label for what was asked
 metrics.jsonl            one line per stage and iteration
+trackers/                what `srpo loop --track` shows of it
 """
 
 import json
@@ -111,6 +112,11 @@ class Run:
     def evaluations(self, label: str) -> Path:
         """Folder of the evaluations of many policies on the same episodes, a store each."""
         return self.folder / "eval" / label
+
+    @property
+    def trackers(self) -> Path:
+        """Folder of the trackers' files."""
+        return self.folder / "trackers"
 
     def finished(self) -> int:
         """How many iterations are done: the last one whose policy is there."""

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 
@@ -31,18 +32,23 @@ class Check:
     details: tuple[str, ...] = ()
 
 
-def run_checks() -> list[Check]:
-    """All checks, in the order in which they are mended; a failed one does not stop the rest."""
-    checks: list[Callable[[], Check]] = [python, packages, simulation, assets, rendering, accelerator, disk, cache]
-    return [_guarded(check) for check in checks]
+def run_checks(policy: Path | None = None) -> list[Check]:
+    """All checks, in the order in which they are mended; a failed one does not stop the rest.
+
+    Args:
+        policy: folder of a policy to check as well.
+    """
+    checks = [python, packages, simulation, assets, rendering, accelerator, disk, cache, policies]
+    found = [_guarded(check.__name__, check) for check in checks]
+    return [*found, _guarded("policy", partial(contract, policy))] if policy else found
 
 
-def _guarded(check: Callable[[], Check]) -> Check:
+def _guarded(name: str, check: Callable[[], Check]) -> Check:
     try:
         return check()
     except UserError as error:
         found, _, mend = str(error).partition("; ")
-        return Check(check.__name__, False, found, mend)
+        return Check(name, False, found, mend)
 
 
 def python() -> Check:
@@ -131,6 +137,26 @@ def cache() -> Check:
     current, old = survey()
     found = f"{folder}: {_megabytes(folder):.0f} MB, {len(current)} tasks ready"
     return Check("cache", os.access(folder, os.W_OK), found, "set SRPO_CACHE", tuple(_cache_lines(current, old)))
+
+
+def policies() -> Check:
+    """The kinds of policies: srpo's own, and those of other packages, which are imported."""
+    from stages.policies.base import Policy
+    from stages.policies.registry import CLASSES, foreign, load_foreign, origin
+
+    entries = foreign()
+    for entry in entries:
+        load_foreign(entry, Policy)  # type: ignore[type-abstract]
+    return Check("policies", True, ", ".join([*CLASSES, *(f"{entry.name} ({origin(entry)})" for entry in entries)]))
+
+
+def contract(folder: Path) -> Check:
+    """Whether a policy keeps the promises that collecting and learning rely on."""
+    from stages.policies.base import load_policy
+    from stages.policies.check import check_policy
+
+    gap = check_policy(load_policy(folder))
+    return Check("policy", True, f"{folder} keeps the contract; its log-probs reproduce within {gap:.1e}")
 
 
 def _cache_lines(current: list[Path], old: list[Path]) -> Iterator[str]:

@@ -28,6 +28,7 @@ from stages.reward import reward_store
 from stages.sft import train_sft
 from stages.sim.settings import make_pool
 from stages.sim.workers.pool import Pool
+from stages.tracking import check_tracker, tracking
 from stages.update import update_policy
 from stages.world_models.registry import label_of
 
@@ -35,22 +36,35 @@ Tell = Callable[[dict[str, Any]], None]
 """Called with what a stage came to, as it stands in metrics.jsonl."""
 
 
-def run_loop(folder: str | Path, recipe: Recipe, iterations: int, watch: Watch, tell: Tell) -> dict[str, Any]:
+def run_loop(
+    folder: str | Path, recipe: Recipe, iterations: int, watch: Watch, tell: Tell, track: str | None = None
+) -> dict[str, Any]:
     """Run a recipe up to `iterations`, from wherever its run directory stands.
+
+    Args:
+        track: a tracker that shows the metrics as well, see `stages.tracking`; it changes nothing in the run.
 
     Returns:
         run (folder), iterations, the metrics of the last iteration by stage, seconds of this call.
 
     Raises:
-        UserError: impossible settings, or a folder with another run; see the stages for the rest.
+        UserError: impossible settings, a folder with another run, or a tracker that does not start; see the stages for
+            the rest.
     """
     if iterations < 0:
         raise UserError(f"--iterations must be 0 (only the imitation start) or more, not {iterations}")
+    if track:
+        check_tracker(track)
     began = time.monotonic()
     run = Run.start(folder, recipe.sections(), make_recipe({}).sections(), RETIRED)
-    stages = _Stages(run, recipe, watch, tell)
     done = run.finished()
-    with make_pool(recipe.collect) as pool:
+    with tracking(run, track) as follow, make_pool(recipe.collect) as pool:
+
+        def told(record: dict[str, Any]) -> None:
+            tell(record)
+            follow()
+
+        stages = _Stages(run, recipe, watch, told)
         if done == 0:
             stages.imitate()
         elif run.logged(done, "update"):

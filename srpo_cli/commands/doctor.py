@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -11,10 +12,14 @@ from srpo_cli.console import emit, out
 from srpo_cli.options import Json
 
 ClearCache = Annotated[bool, typer.Option("--clear-cache", help="Remove what srpo keeps in the cache folder first.")]
+Folder = Annotated[
+    Path | None,
+    typer.Option("--policy", help="Whether a policy keeps docs/policies.md, too.", show_default=False),
+]
 
 
-def command(clear_cache: ClearCache = False, json: Json = False) -> None:
-    """Check this machine: versions, LIBERO and its assets, rendering, GPU, disk, cache.
+def command(policy: Folder = None, clear_cache: ClearCache = False, json: Json = False) -> None:
+    """Check this machine: versions, LIBERO and its assets, rendering, GPU, disk, cache, kinds of policies.
 
     Its output is what to paste into a report of a problem. Ends with 2 if something has to be mended.
 
@@ -23,7 +28,7 @@ def command(clear_cache: ClearCache = False, json: Json = False) -> None:
     from srpo_cli import checks
 
     cleared = {"cleared_mb": round(checks.clear_cache(), 1)} if clear_cache else {}
-    found = checks.run_checks()
+    found = checks.run_checks(policy)
     bad = [check for check in found if not check.ok]
     emit({"ok": not bad, **cleared, "checks": [asdict(check) for check in found]}, json, show)
     if bad:

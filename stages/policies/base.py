@@ -10,24 +10,19 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from data.errors import UserError, unknown
+from data.errors import UserError
 from data.lineage import digest_files
+from stages.policies.registry import policy_class
 
 ACTION_DIM = 7
 MASKED = -1e9
 """Logit of a token that a policy never produces: its probability is exactly 0, and p*log p stays finite."""
-CLASSES = {
-    "srpo_mini": ("stages.policies.mini", "MiniPolicy"),
-    "openvla": ("stages.policies.openvla_oft", "OpenVLAPolicy"),
-}
-"""model_type of `config.json` -> where its class is, imported when one is loaded"""
 
 
 @dataclass(frozen=True)
@@ -89,7 +84,16 @@ class Policy(ABC):
 
     @abstractmethod
     def save(self, folder: Path) -> None:
-        """Write `config.json` and `model.safetensors` into the existing `folder`."""
+        """Write `config.json`, with the policy's `model_type`, and `model.safetensors` into the existing `folder`."""
+
+    @classmethod
+    @abstractmethod
+    def load(cls, folder: Path, device: torch.device) -> "Policy":
+        """The policy that `save` wrote.
+
+        Raises:
+            UserError: missing or damaged files, weights that do not fit.
+        """
 
     def features(self, observation: Observation, instructions: Sequence[str]) -> Tensor:
         """What the network makes of B queries before its head, (B, F): a critic judges by it how well things stand.
@@ -167,15 +171,12 @@ def load_policy(path: str | Path, device: str | torch.device = "cpu") -> Policy:
     """The policy saved in the folder `path`.
 
     Raises:
-        UserError: no such folder, no or a broken `config.json`, a model type that srpo does not know, missing weights.
+        UserError: no such folder, no or a broken `config.json`, a model type that nobody brings or that cannot be
+            imported (see `registry.load_foreign`), missing weights.
     """
-    config = read_config(Path(path))
-    kind = str(config.get("model_type", ""))
-    if kind not in CLASSES:
-        raise unknown(f"model_type in {path}/config.json", kind, CLASSES)
-    module, name = CLASSES[kind]
-    loaded: Policy = getattr(import_module(module), name).load(Path(path), torch.device(device))
-    return loaded
+    kind = str(read_config(Path(path)).get("model_type", ""))
+    found = policy_class(kind, f"{path}/config.json", Policy)  # type: ignore[type-abstract]
+    return found.load(Path(path), torch.device(device))
 
 
 def read_config(folder: Path) -> dict:

@@ -1,5 +1,6 @@
 """The loop end to end on one real task: it goes on where it was, and a kill changes nothing."""
 
+import json
 import os
 import signal
 import subprocess
@@ -66,10 +67,10 @@ def watch(title: str, unit: str) -> Any:
     return nullcontext(lambda *_: None)
 
 
-def loop(folder: Path, recipe: Recipe, iterations: int) -> list[tuple[int, str, bool]]:
+def loop(folder: Path, recipe: Recipe, iterations: int, track: str | None = None) -> list[tuple[int, str, bool]]:
     """Run; returns (iteration, stage, up to date) in order."""
     told: list[dict[str, Any]] = []
-    run_loop(folder, recipe, iterations, watch, told.append)
+    run_loop(folder, recipe, iterations, watch, told.append, track)
     return [(record["iteration"], record["stage"], record["up_to_date"]) for record in told]
 
 
@@ -125,11 +126,18 @@ def test_old_iterations_are_tidied(undisturbed: Path) -> None:
 def test_it_goes_on_and_ends_as_one_run(undisturbed: Path, tmp_path: Path, preset: Path) -> None:
     recipe, folder = load_recipe(str(preset)), tmp_path / "run"
     loop(folder, recipe, 2)
-    told = loop(folder, recipe, 3)
+    told = loop(folder, recipe, 3, track="tensorboard")
     assert [(n, s) for n, s, up_to_date in told if not up_to_date] == [
         (3, s) for s in ("collect", "encode", "reward", "update", "eval")
     ]
     assert_same(content(undisturbed), content(folder))
+    assert json.loads((folder / "trackers/tensorboard.json").read_text())["told"] == len(Run(folder).metrics())
+
+
+def test_a_tracker_that_is_missing_is_told_before_anything_is_made(tmp_path: Path, preset: Path) -> None:
+    with pytest.raises(UserError, match="did you mean 'wandb'"):
+        loop(tmp_path / "run", load_recipe(str(preset)), 3, track="wanb")
+    assert not (tmp_path / "run").exists()
 
 
 def test_run_again_changes_no_store(undisturbed: Path, preset: Path) -> None:

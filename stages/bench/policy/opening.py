@@ -8,9 +8,8 @@ import torch
 from data.errors import UserError
 from stages.bench.policy.random_weights import fill, outline
 from stages.bench.policy.settings import PolicyBenchSettings
-from stages.bench.policy.subjects import MiniSubject, OpenVLASubject, Subject, need_peft
+from stages.bench.policy.subjects import OpenVLASubject, Subject, WholeSubject, need_peft
 from stages.policies.base import load_policy, read_config
-from stages.policies.mini import MiniConfig, MiniPolicy
 from stages.policies.openvla_oft import OpenVLAPolicy
 from stages.policies.openvla_oft.released import settings_of
 from stages.policies.openvla_oft.weights import WeightFiles
@@ -35,8 +34,8 @@ def open_subject(folder: Path | None, settings: PolicyBenchSettings, device: tor
         return _random(settings, device)
     if settings.size is not None:
         raise UserError(f"give a policy ({folder}) or --size, not both: a size is that of random weights")
-    if read_config(folder).get("model_type") == MiniConfig.model_type:
-        return _mini(folder, settings, device)
+    if read_config(folder).get("model_type") != OpenVLAPolicy.model_type:
+        return _whole(folder, settings, device)
     if settings.lora:
         need_peft()
     check_room(_stored(folder), device)
@@ -81,10 +80,8 @@ def _random(settings: PolicyBenchSettings, device: torch.device) -> Subject:
     return OpenVLASubject(network, (1, 2))
 
 
-def _mini(folder: Path, settings: PolicyBenchSettings, device: torch.device) -> Subject:
-    policy = load_policy(folder, device)
-    assert isinstance(policy, MiniPolicy)
-    subject = MiniSubject(policy)
+def _whole(folder: Path, settings: PolicyBenchSettings, device: torch.device) -> Subject:
+    subject = WholeSubject(load_policy(folder, device))
     if settings.images not in (None, subject.images):
         raise UserError(f"{folder} sees {subject.images[0]} images, no other number; leave --images out")
     return subject

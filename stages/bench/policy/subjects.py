@@ -10,8 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from data.errors import UserError
-from stages.policies.base import Observation
-from stages.policies.mini import MiniPolicy
+from stages.policies.base import Observation, Policy
 from stages.policies.openvla_oft.network import PROPRIO, SLOTS, OpenVLANetwork
 from stages.policies.openvla_oft.prompt import BOS, PAD, STOP
 
@@ -126,13 +125,13 @@ class OpenVLASubject(Subject):
         self.module.checkpoint_gradients(on)
 
 
-class MiniSubject(Subject):
-    """An update trains all weights, as `srpo update` does."""
+class WholeSubject(Subject):
+    """Any other policy: an update trains all weights, as `srpo update` does."""
 
     padding = (False,)
     checkpointing = (False,)
 
-    def __init__(self, policy: MiniPolicy) -> None:
+    def __init__(self, policy: Policy) -> None:
         self._policy = policy
         self.module = policy.module
         self.tokens = policy.spec.tokens

@@ -2,12 +2,15 @@
 
 import json
 import os
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
 
 from srpo_cli import checks
 from srpo_cli.__main__ import run
+from stages.policies import registry
+from stages.policies.mini import MiniConfig, MiniPolicy
 from stages.sim.models.entries import entry_name, survey
 from stages.sim.tasks import suite_tasks
 
@@ -72,3 +75,18 @@ def test_opencv_without_a_display_will_do(monkeypatch: pytest.MonkeyPatch) -> No
     assert not checks.packages().ok
     there["opencv-python-headless"] = "4.11"
     assert checks.packages().ok and "opencv-python-headless 4.11" in checks.packages().found
+
+
+def test_policies_of_other_packages_are_listed_and_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = EntryPoint("odd", "stages.policies.mini:MiniPolicy", registry.GROUP)
+    monkeypatch.setattr(registry, "entry_points", lambda group: [entry])
+    assert checks.policies().found == "srpo_mini, openvla, odd (an unknown package)"
+    broken = EntryPoint("odd", "none_such:Policy", registry.GROUP)
+    monkeypatch.setattr(registry, "entry_points", lambda group: [broken])
+    check = checks._guarded("policies", checks.policies)
+    assert not check.ok and "does not import" in check.found and "mend none_such:Policy" in check.mend
+
+
+def test_a_policy_is_checked(tmp_path: Path) -> None:
+    MiniPolicy(MiniConfig(cameras={"agentview": 32}, channels=(4, 4, 4), hidden=16)).save(tmp_path)
+    assert checks.contract(tmp_path).found.startswith(f"{tmp_path} keeps the contract")

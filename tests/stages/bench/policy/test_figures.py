@@ -8,7 +8,7 @@ import torch
 from stages.bench.policy import timing
 from stages.bench.policy.acting import act, ratio
 from stages.bench.policy.learning import learn
-from stages.bench.policy.subjects import MiniSubject, OpenVLASubject
+from stages.bench.policy.subjects import OpenVLASubject, WholeSubject
 from stages.policies.mini import MiniConfig, MiniPolicy
 
 CPU = torch.device("cpu")
@@ -72,7 +72,7 @@ def test_checkpointing_gives_the_same_gradient(tiny: OpenVLASubject):
 
 
 def test_the_mini_policy_trains_whole():
-    subject = MiniSubject(MiniPolicy(MINI))
+    subject = WholeSubject(MiniPolicy(MINI))
     trained = subject.trainable(32)
     found = learn(subject, trained, 1, 60, False)
     assert trained.keys() == dict(subject.module.named_parameters()).keys()
