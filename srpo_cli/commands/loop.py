@@ -13,20 +13,32 @@ RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="The run's folder
 Preset = Annotated[str, typer.Option(help="A preset that comes with srpo (laptop, quick, ...) or a TOML file.")]
 Iterations = Annotated[int, typer.Option(help="Iterations in all, earlier calls included; 0: the start.")]
 
+Start = Annotated[
+    str | None, typer.Option("--policy", help="Start from this policy: a folder or Hub id.", show_default=False)
+]
+
 
 def command(
-    run: RunFolder, preset: Preset = "laptop", iterations: Iterations = 200, assign: Assign = [], json: Json = False
+    run: RunFolder,
+    preset: Preset = "laptop",
+    policy: Start = None,
+    iterations: Iterations = 200,
+    assign: Assign = [],
+    json: Json = False,
 ) -> None:
     """Post-train a policy: demonstrations, imitation, then iterations of collect, encode, reward, update.
 
-    Stopped at any moment, the same command goes on where it was. `--set section.key=value` changes one setting.
+    With `--policy` the run starts from that policy instead of demonstrations (setting run.policy). Stopped at any
+    moment, the same command goes on where it was. `--set section.key=value` changes one setting.
 
-    Example: `srpo loop runs/try --preset quick --iterations 12 --set update.lr=2e-4`
+    Examples: `srpo loop runs/try --preset quick --iterations 12 --set update.lr=2e-4`,
+    `srpo loop runs/on --preset quick --policy runs/try/policies/012`
     """
     from stages.loop import run_loop
     from stages.recipe import load_recipe
 
     console = err if json else out
     lines = Lines(lambda text: console.print(text, soft_wrap=True, markup=False))
-    result = run_loop(run, load_recipe(preset, assign), iterations, progress, lines.tell)
+    start = [f"run.policy={policy}"] if policy else []
+    result = run_loop(run, load_recipe(preset, [*assign, *start]), iterations, progress, lines.tell)
     emit(result, json, lambda r: out.print(f"{r['run']}: {r['iterations']} iterations; see `srpo report {r['run']}`"))
