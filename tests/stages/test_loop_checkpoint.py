@@ -16,7 +16,7 @@ from stages import loop, start
 from stages.loop import run_loop
 from stages.policies.base import identity, load_policy, weights_digest
 from stages.policies.mini import MiniConfig, MiniPolicy
-from stages.recipe import Recipe, make_recipe
+from stages.recipe import Recipe, load_recipe
 from stages.reward import reward_store
 from stages.start import start_from
 from stages.update import update_policy
@@ -25,18 +25,11 @@ from tests.stages.policies.openvla_oft.tiny import make
 SUITE = "libero_spatial"
 
 
-def recipe(policy: Path | str, **update: Any) -> Recipe:
-    task = {"suite": SUITE, "tasks": "0", "look": "full", "horizon": 8, "workers": 1, "preflight": False}
-    return make_recipe(
-        {
-            "task": task,
-            "collect": {"samples": 2},
-            "reward": {"preset": "binary"},
-            "update": update,
-            "eval": {"every": 1, "episodes": 1},
-            "run": {"policy": str(policy)},
-        }
-    )
+def recipe(policy: Path | str) -> Recipe:
+    """The preset for such checkpoints, as small as can be."""
+    task = ["task.tasks=0", "task.horizon=8", "task.workers=1", "task.preflight=false"]
+    small = ["collect.groups=1", "collect.samples=2", "reward.preset=binary", "eval.every=1", "eval.episodes=1"]
+    return load_recipe("openvla", [*task, *small, f"run.policy={policy}"])
 
 
 def run(folder: Path, wanted: Recipe, iterations: int = 1) -> list[tuple[int, str, bool]]:
@@ -101,6 +94,7 @@ def test_an_update_without_variance_is_a_copy_that_loads(finished: Path, tmp_pat
     made = Run.open(finished)
     store = RolloutStore.open(shutil.copytree(made.rollouts(1), tmp_path / "flat.zarr"), writable=True)
     store.group.create_array("reward/flat/reward", data=np.zeros(2))
+    store.group["reward/flat"].update_attributes({"inputs": "x"})
     result = update_policy(store.path, made.policy(0), tmp_path / "next", "flat")
     assert not result["updated"] and result["weights"] == weights_digest(made.policy(0))
     load_policy(tmp_path / "next")
@@ -149,9 +143,11 @@ def test_other_weights_under_the_same_name_are_refused(mini: Path, tmp_path: Pat
         start_from(str(mini), tmp_path / "000")
 
 
-def test_what_does_not_load_is_no_start(checkpoint: Path, tmp_path: Path) -> None:
+def test_what_cannot_be_a_start_makes_no_run(checkpoint: Path, tmp_path: Path) -> None:
     broken = shutil.copytree(checkpoint, tmp_path / "broken")
     (broken / "tokenizer.json").unlink()
-    with pytest.raises(UserError, match=r"no tokenizer\.json"):
-        start_from(str(broken), tmp_path / "000")
-    assert not (tmp_path / "000").exists()
+    wrong_suite = load_recipe("openvla", [f"run.policy={checkpoint}", "task.suite=libero_object"])
+    for wanted, message in ((recipe(broken), r"no tokenizer\.json"), (wrong_suite, "suite is libero_object")):
+        with pytest.raises(UserError, match=message):
+            run(tmp_path / "run", wanted)
+    assert not (tmp_path / "run").exists()
