@@ -85,7 +85,7 @@ def collect(
 
     Returns:
         The rates of `data.rates.store_rates` over what the store holds by now, episodes (that it is to hold), shard,
-        shard_episodes, shard_n (finished ones), what `PoolReport.summary` gives, and what `Policy.preflight` told.
+        shard_episodes, shard_n (finished ones), what `PoolReport.summary` gives, and what `Policy.first_look` told.
 
     Raises:
         UserError: settings that fit nothing, a policy that does not load, a store that holds other rollouts.

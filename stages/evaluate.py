@@ -101,7 +101,7 @@ def evaluate(
     Returns:
         The rates of `data.rates.store_rates`, with trained_on (episodes that start where training did; none: not
         known), inits, temperature, horizon, look, policy, versions, what `PoolReport.summary` gives, and what
-        `Policy.preflight` told.
+        `Policy.first_look` told.
 
     Raises:
         UserError: settings that fit nothing, a policy that does not load, an `out` that holds other rollouts.

@@ -29,7 +29,7 @@ from stages.reward import reward_store
 from stages.sft import train_sft
 from stages.sim.settings import make_pool
 from stages.sim.workers.pool import Pool
-from stages.start import start_from
+from stages.start import check_start, start_from
 from stages.update import update_policy
 from stages.world_models.registry import label_of
 
@@ -49,6 +49,8 @@ def run_loop(folder: str | Path, recipe: Recipe, iterations: int, watch: Watch, 
     if iterations < 0:
         raise UserError(f"--iterations must be 0 (only the start) or more, not {iterations}")
     began = time.monotonic()
+    if recipe.run.policy and not Run(folder).policies():
+        check_start(recipe.run.policy, recipe.collect, recipe.eval)
     run = Run.start(folder, recipe.sections(), defaults=make_recipe({}).sections())
     stages = _Stages(run, recipe, watch, tell)
     done = run.finished()

@@ -10,28 +10,39 @@ from data.errors import UserError
 from stages.policies.base import identity, load_policy, weights_digest
 from stages.policies.source import FILES, policy_folder
 from stages.policies.trained import KEY as HISTORY
+from stages.sim.settings import RolloutSettings
 
 LARGE = 1_000_000_000
 """bytes from which a file is linked, where the disk can: srpo never writes into a file that is there"""
+
+
+def check_start(policy: str, *rollouts: RolloutSettings) -> None:
+    """Load a policy that a run is to start from, so that what it lacks is told before there is a run.
+
+    Raises:
+        UserError: it cannot be had or loaded, or fits the rollouts of the run as little as `Policy.check_scene` says.
+    """
+    loaded = load_policy(policy, "auto")
+    for settings in rollouts:
+        if settings.preflight:
+            loaded.check_scene(settings.suite, settings.look)
 
 
 def start_from(policy: str, out: str | Path) -> dict[str, Any]:
     """Make `out` a copy of `policy`, without an optimizer's state; a second call with the same policy does nothing.
 
     Args:
-        policy: folder or Hub id of a policy; it is loaded once, so that what it lacks is told here. Once `out` is
-            there, the folder may go.
+        policy: folder or Hub id of a policy; once `out` is there, the folder may go.
 
     Returns:
         policy (as given), id (its model type), weights (their digest), out, up_to_date.
 
     Raises:
-        UserError: a policy that cannot be had or loaded, an `out` that is a copy of another.
+        UserError: a policy that cannot be had, an `out` that is a copy of another.
     """
     source, out = policy_folder(policy), Path(out)
     record = read_record(out)
     if not record:
-        load_policy(source, "auto")
         made = {"kind": "start", "policy": policy, **identity(source)}
         history = {key: value for key, value in read_record(source).items() if key == HISTORY}
         write_checkpoint(out, lambda folder: _fill(folder, source), made | history)

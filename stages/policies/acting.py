@@ -5,7 +5,6 @@ Legend: B queries, C actions a chunk, H x W pixels, P proprioception size.
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 
 import numpy as np
 import torch
@@ -25,7 +24,7 @@ class Actor:
         instructions: (N,) the instruction of every episode.
         seeds: (N,) int, the seed of every episode; with the number of the query it fixes what is sampled.
         temperature: 0 takes the likeliest tokens.
-        look_first: called with the first observation and its instructions (a `Policy.preflight`); none: nothing is.
+        look_first: called with the first observation and its instructions (a `Policy.first_look`); none: nothing is.
     """
 
     figures: dict[str, float]
@@ -57,9 +56,15 @@ class Actor:
 
 
 def make_actor(policy: Policy, request: Request, settings: RolloutSettings) -> Actor:
-    """The actor that a request for rollouts with `settings` needs."""
-    look_first = partial(policy.preflight, settings.suite, settings.look) if settings.preflight else None
-    return Actor(policy, request.instructions(), request.plan.seed, settings.temperature, look_first)
+    """The actor that a request for rollouts with `settings` needs.
+
+    Raises:
+        UserError: see `Policy.check_scene`.
+    """
+    if settings.preflight:
+        policy.check_scene(settings.suite, settings.look)
+    look = policy.first_look if settings.preflight else None
+    return Actor(policy, request.instructions(), request.plan.seed, settings.temperature, look)
 
 
 def episode_seeds(seed: int, episodes: int) -> np.ndarray:

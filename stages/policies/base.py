@@ -108,16 +108,18 @@ class Policy(ABC):
         """
         raise UserError(f"{type(self).__name__} tells no features for a critic; use --set credit=episode")
 
-    def preflight(
-        self, suite: str, look: str, observation: Observation, instructions: Sequence[str]
-    ) -> dict[str, float]:
-        """Look at the first queries of rollouts for what would go wrong silently; nothing, unless a subclass knows.
-
-        Returns:
-            Figures to tell.
+    def check_scene(self, suite: str, look: str) -> None:  # noqa: B027
+        """Refuse rollouts in which it would act, but make no sense; nothing, unless a subclass knows.
 
         Raises:
-            UserError: what the rollouts show is not what the policy was made for.
+            UserError: it was not made for this suite or look.
+        """
+
+    def first_look(self, observation: Observation, instructions: Sequence[str]) -> dict[str, float]:
+        """Figures of the first queries of rollouts that tell whether it knows what it sees; none here.
+
+        Raises:
+            UserError: it does not.
         """
         return {}
 

@@ -82,11 +82,11 @@ class OpenVLAPolicy(Policy):
     def acting_device(cls) -> str:
         return "cuda" if torch.cuda.is_available() else "cpu"
 
-    def preflight(
-        self, suite: str, look: str, observation: Observation, instructions: Sequence[str]
-    ) -> dict[str, float]:
-        """See `check_scene` and `check_head`; the head is asked at the first query."""
+    def check_scene(self, suite: str, look: str) -> None:
         preflight.check_scene(self._statistics, suite, look)
+
+    def first_look(self, observation: Observation, instructions: Sequence[str]) -> dict[str, float]:
+        """See `preflight.check_head`; asked at the first query alone."""
         first = self.inputs(observation.rows(slice(1)), instructions[:1])
         return preflight.check_head(self.module, first, self.settings.images)
 

@@ -114,3 +114,12 @@ def test_rows_at_once_change_rounding_only(policy, observe, temperature: float):
     assert np.array_equal(alone[0], together[0])
     assert np.abs(alone[1] - together[1]).max() < 1e-4
     assert np.array_equal(alone[2], together[2])
+
+
+def test_bf16_acts_and_learns_through_the_same_pass(released: Path, observe):
+    policy = OpenVLAPolicy.load(released, CPU, precision="bf16")
+    policy.rows_at_once, observation = 3, observe(policy, 3)
+    tokens, recorded, _ = policy.act(observation, TEXTS, 1.6, np.random.default_rng(0).random((3, 56)))
+    again, _ = policy.logprob(observation, TEXTS, tokens, 1.6)
+    assert again.dtype == torch.float32 and again.requires_grad
+    assert np.abs(again.detach().numpy() - recorded).max() < 1e-6

@@ -25,12 +25,12 @@ def sure(policy: OpenVLAPolicy) -> OpenVLAPolicy:
 
 def test_an_untrained_head_is_refused(policy: OpenVLAPolicy, observe) -> None:
     with pytest.raises(UserError, match=r"only \d+ % of the likeliest tokens.*srpo.images \(1\).*preflight=false") as e:
-        policy.preflight("libero_object", "full", observe(policy, 2), [TEXT] * 2)
+        policy.first_look(observe(policy, 2), [TEXT] * 2)
     assert "\n" not in str(e.value)
 
 
 def test_a_trained_head_tells_its_figures(policy: OpenVLAPolicy, observe) -> None:
-    figures = sure(policy).preflight("libero_object", "full", observe(policy, 2), [TEXT] * 2)
+    figures = sure(policy).first_look(observe(policy, 2), [TEXT] * 2)
     assert figures["action_argmax"] > 0.95 and 0.9 < figures["action_mass"] <= 1
 
 
@@ -58,6 +58,12 @@ def test_statistics_of_the_suite_or_of_no_suite(key: str) -> None:
 def test_wrong_scenes(key: str, suite: str, look: str, message: str) -> None:
     with pytest.raises(UserError, match=f"{message}.*preflight=false"):
         check_scene(key, suite, look)
+
+
+def test_a_policy_knows_its_suite(policy: OpenVLAPolicy) -> None:
+    policy.check_scene("libero_object", "full")
+    with pytest.raises(UserError, match="suite is libero_goal"):
+        policy.check_scene("libero_goal", "full")
 
 
 def test_an_actor_looks_once(policy: OpenVLAPolicy, observe) -> None:
