@@ -21,8 +21,9 @@ from data.rates import store_rates
 from data.shards import WHOLE, Shard
 from data.store import DONE, Plan, RolloutStore
 from stages.initial_states import failure_rates, share_out
-from stages.policies.acting import Actor, episode_seeds, one_thread
-from stages.policies.base import identity, load_policy
+from stages.policies.acting import episode_seeds, make_actor, one_thread
+from stages.policies.base import Policy, identity, load_policy
+from stages.policies.source import policy_folder
 from stages.sim.settings import RolloutSettings, make_pool
 from stages.sim.tasks import Task, draw_inits, select_inits, select_tasks
 from stages.sim.workers.filling import Tick, fill, rollout_request
@@ -80,27 +81,30 @@ def collect(
     progress: Tick | None = None,
     shard: Shard = WHOLE,
     earlier: Sequence[str | Path] = (),
+    acting: Policy | None = None,
 ) -> dict[str, Any]:
     """Collect the episodes that `settings` ask for and that the store at `path` does not hold yet.
 
     Args:
         path: the rollout store, made if nothing is there.
-        policy: folder of the policy.
+        policy: folder or Hub id of the policy.
         settings: what to collect.
         pool: one that lives across calls (its size wins over `settings`); none makes one and ends it.
         progress: `progress(done, total, note)` after every episode, in numbers of the shard's own.
         shard: the share of the episodes to run here, while others run theirs.
         earlier: stores of the iterations before, oldest first, for draw=hard.
+        acting: the policy, already loaded.
 
     Returns:
         The rates of `data.rates.store_rates` over what the store holds by now, episodes (that it is to hold), shard,
-        shard_episodes, shard_n (finished ones), and what `PoolReport.summary` gives.
+        shard_episodes, shard_n (finished ones), what `PoolReport.summary` gives, and what `Policy.first_look` told.
 
     Raises:
         UserError: settings that fit nothing, a policy that does not load, a store that holds other rollouts.
         Exception: what an episode raised three times, or lost its worker by; the store is consistent.
     """
-    acting = load_policy(policy)
+    policy = policy_folder(policy)
+    acting = acting or load_policy(policy, "auto")
     tasks = select_tasks(settings.suite, settings.tasks)
     plan = make_plan(tasks, settings, [RolloutStore.open(path) for path in earlier])
     request = rollout_request(
@@ -115,12 +119,12 @@ def collect(
         samples=settings.samples,
         **({"draw": settings.draw} if settings.draw != "even" else {}),
     )
-    actor = Actor(acting, request.instructions(), plan.seed, settings.temperature)
+    actor = make_actor(acting, request, settings)
     with one_thread():
         store, report = fill(
             path, request, actor, pool or partial(make_pool, settings), progress, shard, settings.skip_errors
         )
-    return {**store_rates(store), **_share(store, shard), **report.summary()}
+    return {**store_rates(store), **_share(store, shard), **report.summary(), **actor.figures}
 
 
 def _share(store: RolloutStore, shard: Shard) -> dict[str, Any]:

@@ -29,8 +29,8 @@ def compare(
     """Evaluate A = `policy` and B = `against` on the same episodes and pair these.
 
     Args:
-        policy: folder of A.
-        against: folder of B.
+        policy: folder or Hub id of A.
+        against: folder or Hub id of B.
         settings: on what.
         watch: shows the progress of each.
         out: folder of the two stores, `WEIGHTS.zarr` each, made or gone on with; none keeps nothing.
@@ -48,7 +48,7 @@ def compare(
     tasks, plan = planned(settings)
     if out is not None and RolloutStore.exists(out):
         raise UserError(f"{out} is a store of one policy; --against keeps one a policy: name a folder for them")
-    load_policy(against)  # what it lacks is told now, not after A's episodes
+    load_policy(against, "auto")  # what it lacks is told now, not after A's episodes
     with ExitStack() as stack:
         pool = stack.enter_context(make_pool(settings, len(plan)))
         place = out or stack.enter_context(tempfile.TemporaryDirectory(prefix="srpo-eval-"))

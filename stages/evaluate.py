@@ -18,8 +18,9 @@ from data.checkpoint import read_record
 from data.errors import UserError
 from data.rates import store_rates
 from data.store import DONE, Plan, RolloutStore
-from stages.policies.acting import Actor, episode_seeds, one_thread
-from stages.policies.base import identity, load_policy
+from stages.policies.acting import episode_seeds, make_actor, one_thread
+from stages.policies.base import Policy, identity, load_policy
+from stages.policies.source import policy_folder
 from stages.policies.trained import repeats
 from stages.sim.settings import RolloutSettings, make_pool
 from stages.sim.tasks import Task, select_inits, select_tasks
@@ -85,25 +86,28 @@ def evaluate(
     out: str | Path | None = None,
     pool: Pool | None = None,
     progress: Tick | None = None,
+    acting: Policy | None = None,
 ) -> dict[str, Any]:
-    """Evaluate the policy in the folder `policy`.
+    """Evaluate a policy.
 
     Args:
-        policy: folder of the policy.
+        policy: folder or Hub id of the policy.
         settings: on what.
         out: a rollout store for the episodes, made or gone on with; none keeps nothing.
         pool: one that lives across calls; none makes one and ends it.
         progress: `progress(done, total, note)` after every episode.
+        acting: the policy, already loaded.
 
     Returns:
         The rates of `data.rates.store_rates`, with trained_on (episodes that start where training did; none: not
-        known), inits, temperature, horizon, look, policy, versions, and what `PoolReport.summary` gives.
+        known), inits, temperature, horizon, look, policy, versions, what `PoolReport.summary` gives, and what
+        `Policy.first_look` told.
 
     Raises:
         UserError: settings that fit nothing, a policy that does not load, an `out` that holds other rollouts.
         Exception: as `Pool.run`.
     """
-    return evaluate_episodes(policy, settings, out, pool, progress)[0]
+    return evaluate_episodes(policy, settings, out, pool, progress, acting)[0]
 
 
 def evaluate_episodes(
@@ -112,13 +116,15 @@ def evaluate_episodes(
     out: str | Path | None = None,
     pool: Pool | None = None,
     progress: Tick | None = None,
+    acting: Policy | None = None,
 ) -> tuple[dict[str, Any], Outcomes]:
     """As `evaluate`, and what became of every episode: the same settings ask the same episodes in the same order."""
-    acting = load_policy(policy)
+    policy = policy_folder(policy)
+    acting = acting or load_policy(policy, "auto")
     tasks, plan = planned(settings)
     spec, who = acting.spec, identity(policy)
     request = rollout_request(settings, tasks, plan, spec.chunk, spec.cameras, keep_images=False, policy=who)
-    actor = Actor(acting, request.instructions(), plan.seed, settings.temperature)
+    actor = make_actor(acting, request, settings)
     with ExitStack() as stack:
         stack.enter_context(one_thread())
         path = out or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="srpo-eval-"))) / "eval.zarr"
@@ -126,8 +132,8 @@ def evaluate_episodes(
         store, report = fill(path, request, actor, workers, progress, skip_errors=settings.skip_errors)
         rates, outcomes = store_rates(store), Outcomes.of(store)
     told = {key: store.attrs[key] for key in ("suite", "inits", "temperature", "horizon", "look", "policy", "versions")}
-    trained_on = repeats(read_record(Path(policy)), settings.suite, plan.task, plan.init_state)
-    return {**rates, **told, "trained_on": trained_on, **report.summary()}, outcomes
+    trained_on = repeats(read_record(policy), settings.suite, plan.task, plan.init_state)
+    return {**rates, **told, "trained_on": trained_on, **report.summary(), **actor.figures}, outcomes
 
 
 def planned(settings: EvalSettings) -> tuple[list[Task], Plan]:

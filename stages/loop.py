@@ -1,5 +1,5 @@
-"""Self-Referential Policy Optimization from start to end: demonstrations, an imitation start, then iterations of
-collect, encode, reward, update (arXiv 2511.15605, section 3), evaluated on initial states kept apart.
+"""Self-Referential Policy Optimization from start to end: an imitation start from demonstrations, or a given policy,
+then iterations of collect, encode, reward, update (arXiv 2511.15605, section 3), evaluated on states kept apart.
 
 Every stage finds for itself what is already there, so the loop holds no state of its own: killed at any moment, the
 same call goes on where it stopped and ends with the same stores.
@@ -23,11 +23,13 @@ from stages.demo import make_demos
 from stages.encode import encode_store
 from stages.evaluate import Watch, evaluate
 from stages.learning.trainer import STATE_FILE
+from stages.policies.resident import Resident
 from stages.recipe import RETIRED, Recipe, make_recipe
 from stages.reward import reward_store
 from stages.sft import train_sft
 from stages.sim.settings import make_pool
 from stages.sim.workers.pool import Pool
+from stages.start import check_start, start_from
 from stages.tracking import check_tracker, tracking
 from stages.update import update_policy
 from stages.world_models.registry import label_of
@@ -52,10 +54,12 @@ def run_loop(
             the rest.
     """
     if iterations < 0:
-        raise UserError(f"--iterations must be 0 (only the imitation start) or more, not {iterations}")
+        raise UserError(f"--iterations must be 0 (only the start) or more, not {iterations}")
     if track:
         check_tracker(track)
     began = time.monotonic()
+    if recipe.run.policy and not Run(folder).policies():
+        check_start(recipe.run.policy, recipe.collect, recipe.eval)
     run = Run.start(folder, recipe.sections(), make_recipe({}).sections(), RETIRED)
     done = run.finished()
     with tracking(run, track) as follow, make_pool(recipe.collect) as pool:
@@ -66,7 +70,7 @@ def run_loop(
 
         stages = _Stages(run, recipe, watch, told)
         if done == 0:
-            stages.imitate()
+            stages.start()
         elif run.logged(done, "update"):
             tidy(run, recipe, done)
         else:
@@ -89,11 +93,15 @@ class _Stages:
     def __init__(self, run: Run, recipe: Recipe, watch: Watch, tell: Tell) -> None:
         self._run, self._recipe, self._watch, self._tell = run, recipe, watch, tell
         self._label = label_of(recipe.encode.world_model)
+        self._resident = Resident()
         self._ended = time.monotonic()
 
-    def imitate(self) -> None:
-        """Demonstrations by the scripted expert, and the policy that imitates them: policies/000."""
+    def start(self) -> None:
+        """policies/000: the policy to start from, or one that imitates demonstrations by the scripted expert."""
         run, recipe = self._run, self._recipe
+        if recipe.run.policy:
+            self._do(0, "start", "files", lambda _: start_from(recipe.run.policy, run.policy(0)))
+            return
         self._do(0, "demo", "episodes", lambda tick: make_demos(run.demos(), recipe.demo, progress=tick))
         self._do(0, "sft", "steps", lambda tick: train_sft([run.demos()], run.policy(0), recipe.sft, progress=tick))
 
@@ -102,8 +110,8 @@ class _Stages:
         settings = replace(self._recipe.collect, seed=iteration_seed(self._recipe.collect.seed, n))
         store, policy = self._run.rollouts(n), self._run.policy(n - 1)
         earlier = self._earlier(n) if settings.draw == "hard" else []
-        work = partial(collect, store, policy, settings, pool=pool, earlier=earlier)
-        self._do(n, "collect", "episodes", lambda tick: work(progress=tick))
+        work = partial(collect, store, policy, settings, pool, earlier=earlier)
+        self._do(n, "collect", "episodes", lambda tick: work(tick, acting=self._resident.get(policy)))
 
     def encode(self, n: int) -> None:
         """Turn every trajectory of rollouts n into an embedding, where the reward needs one."""
@@ -125,8 +133,10 @@ class _Stages:
         run, settings, label = self._run, self._recipe.update, self._recipe.reward_preset
         store, old, new = run.rollouts(n), run.policy(n - 1), run.policy(n)
         start = run.policy(0) if settings.kl_coef else None
-        work = partial(update_policy, store, old, new, label, settings, reference=start)
+        held = self._resident.kept(old)
+        work = partial(update_policy, store, old, new, label, settings, policy=held, reference=start)
         self._do(n, "update", "minibatches", lambda tick: work(progress=tick))
+        self._resident.became(new)
 
     def evaluate(self, n: int, pool: Pool, last: bool = False) -> None:
         """Roll policy n out greedily on held-out initial states, every so many iterations and at both ends."""
@@ -134,7 +144,8 @@ class _Stages:
         due = settings.every and (last or n % settings.every == 0)
         if due and not self._run.logged(n, "eval"):
             out, policy = self._run.evaluation(n), self._run.policy(n)
-            self._do(n, "eval", "episodes", lambda tick: evaluate(policy, settings, out=out, pool=pool, progress=tick))
+            work = partial(evaluate, policy, settings, out, pool)
+            self._do(n, "eval", "episodes", lambda tick: work(tick, self._resident.get(policy)))
 
     def _earlier(self, n: int) -> list[Path]:
         """The rollouts of the iterations before n, oldest first."""

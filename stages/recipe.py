@@ -15,6 +15,7 @@ from stages.demo import DemoSettings
 from stages.encode import EncodeSettings
 from stages.evaluate import EvalSettings
 from stages.learning.settings import UpdateSettings
+from stages.policies.source import lasting_name
 from stages.progress.settings import RewardSettings, reward_settings
 from stages.sft import SftSettings
 
@@ -37,7 +38,10 @@ class EvalRecipe(EvalSettings):
 
 @dataclass(frozen=True)
 class RunSettings:
-    """What becomes of the files of a run."""
+    """Where a run starts, and what becomes of its files."""
+
+    policy: str = ""
+    """folder or Hub id of the policy to start from; empty: one that imitates demonstrations"""
 
     keep_images: int = 3
     """iterations whose images are kept; older ones are rendered anew from the states when someone looks"""
@@ -70,13 +74,14 @@ class Recipe:
         parts = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "reward_preset"}
         sections = {name: asdict(part) for name, part in parts.items()}
         sections["reward"]["preset"] = self.reward_preset
+        sections["run"]["policy"] = lasting_name(self.run.policy)
         for section in sections.values():
             for key in NOT_CONTENT & set(section):
                 del section[key]
         return sections
 
 
-NOT_CONTENT = {"workers", "slots", "watchdog", "skip_errors"}
+NOT_CONTENT = {"workers", "slots", "watchdog", "skip_errors", "preflight"}
 """Settings that change how a run goes, not what an episode comes to: free to change when it goes on."""
 
 RETIRED = {"update": {"credit": "episode", "max_logprob_gap": 1e-3}}
@@ -92,7 +97,7 @@ SECTIONS: dict[str, type[Any]] = {
     "eval": EvalRecipe,
     "run": RunSettings,
 }
-SHARED = ("suite", "tasks", "look", "horizon", "seed", "workers")
+SHARED = ("suite", "tasks", "look", "horizon", "seed", "workers", "preflight")
 
 
 def load_recipe(preset: str, assignments: Sequence[str] = ()) -> Recipe:

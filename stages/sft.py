@@ -20,6 +20,7 @@ from stages.learning.imitation import Demonstrations, ImitationSettings, chunks,
 from stages.learning.threads import torch_threads
 from stages.policies.base import Observation, Policy, PolicySpec, load_policy, weights_digest
 from stages.policies.mini import MiniConfig, MiniPolicy, proprio_features
+from stages.policies.source import policy_folder
 from stages.policies.trained import KEY as HISTORY
 from stages.policies.trained import extend_history
 from stages.sim.simulator import Simulator
@@ -37,7 +38,7 @@ class SftSettings:
     batch: int = 64
     """moments a step"""
     lr: float = 1e-3
-    """AdamW's learning rate at the start of the cosine"""
+    """AdamW's learning rate at the start of the cosine; for a new policy, far too high for a pretrained one"""
     weight_decay: float = 1e-2
     """AdamW's weight decay"""
     shift: int = 2
@@ -94,7 +95,7 @@ def train_sft(
 
     Args:
         stores: rollout stores; episodes that are not done or did not succeed are left out.
-        policy: `mini` for a new one, or the folder of one to go on with.
+        policy: `mini` for a new one, or the folder or Hub id of one to go on with.
         threads: torch threads; by default one a core.
         progress: called as `progress(done, total, note)`, first while rendering, then after every step.
 
@@ -110,6 +111,7 @@ def train_sft(
     demos = [demo for store in stores for demo in read_demos(store)]
     if not demos:
         raise UserError(f"no successful episode in {', '.join(map(str, stores))}; make some with `srpo demo`")
+    policy = policy if policy == "mini" else str(policy_folder(policy))
     base = "mini" if policy == "mini" else weights_digest(policy)
     inputs = digest("sft", base, asdict(settings), *(part for demo in demos for part in _content(demo)))
     speed: dict[str, float] = {}

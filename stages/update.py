@@ -29,6 +29,7 @@ from stages.learning.settings import UpdateSettings
 from stages.learning.threads import torch_threads
 from stages.learning.trainer import STATE_FILE, Trainer
 from stages.policies.base import Policy, load_policy, weights_digest
+from stages.policies.source import policy_folder
 from stages.policies.trained import KEY as HISTORY
 from stages.policies.trained import extend_history
 
@@ -68,7 +69,7 @@ def update_policy(
         UserError: see `select`, `build_batch`, `Trainer`; a policy that did not collect the store; an `out` that holds
             another policy; kl_coef without reference or the reverse.
     """
-    settings, policy_dir, out = settings or UpdateSettings(), Path(policy_dir), Path(out)
+    settings, policy_dir, out = settings or UpdateSettings(), policy_folder(policy_dir), Path(out)
     _check_reference(settings, reference)
     opened = RolloutStore.open(store)
     weights = _check_policy(opened, policy_dir)
@@ -157,7 +158,7 @@ def _counts(selection: Selection, queries: int) -> dict[str, int]:
 
 
 def _copy(policy_dir: Path, folder: Path) -> None:
-    for file in [policy_dir / "config.json", *policy_dir.glob("*.safetensors")]:
+    for file in (file for pattern in ("*.json", "*.pt", "*.safetensors") for file in policy_dir.glob(pattern)):
         shutil.copyfile(file, folder / file.name)
 
 

@@ -49,7 +49,8 @@ def command(
     Run again, it does what is missing; other options need another STORE. The number of workers changes nothing in it,
     nor do shards: any number of machines fill one STORE (a shared folder or a URL) at once, each with its own --shard.
     Settings (--set): draw (even, or hard: more groups for tasks that were failed), keep_images, slots, watchdog,
-    skip_errors (how many episodes to do without if they fail three times), and those above.
+    skip_errors (how many episodes to do without if they fail three times), preflight (false: a policy whose first
+    query shows that it does not fit is rolled out all the same), and those above.
     Example: `srpo collect a.zarr --policy runs/a/policies/000 --tasks 2,9 --groups 4 --temperature 0.6`
     """
     from data.settings import from_options
@@ -96,8 +97,16 @@ def work(result: Mapping[str, Any]) -> str:
     without = f"; without {skipped}" if skipped else ""
     return (
         f"{result['collected']} episodes in {result['seconds']:.1f} s ({result['episodes_per_second']:.1f}/s), "
-        f"of which the policy {result['policy_seconds']:.1f} s{again}{without}"
+        f"of which the policy {result['policy_seconds']:.1f} s{again}{without}{first_look(result)}"
     )
+
+
+def first_look(result: Mapping[str, Any]) -> str:
+    """What a large policy's first query showed, as the end of a line."""
+    if "action_argmax" not in result:
+        return ""
+    share, mass = percent(result["action_argmax"]), percent(result["action_mass"])
+    return f"; on the first frame {share} of the likeliest tokens are actions, which have {mass} of the probability"
 
 
 def _cells(part: Mapping[str, Any]) -> list[Any]:

@@ -15,7 +15,7 @@ def command(
     context: typer.Context,
     policy: Annotated[
         Path | None,
-        typer.Option(help="A policy folder (config.json, model.safetensors).", show_default=False),
+        typer.Option(help="A policy: its folder, or owner/name[@revision] on the Hub.", show_default=False),
     ] = None,
     against: Annotated[
         Path | None, typer.Option(help="Another policy, run on the same episodes.", show_default=False)
@@ -64,7 +64,7 @@ def command(
     its default again). It keeps RUN/eval/LABEL/NNN.zarr, with `--out DIR` DIR/NNN.zarr.
 
     Stopped at any moment, the same command with `--out`, or with `--run`, goes on where it was.
-    Settings (--set): slots, watchdog, skip_errors, and those above.
+    Settings (--set): slots, watchdog, skip_errors, preflight, and those above.
 
     Examples: `srpo eval --policy runs/a/policies/010 --inits heldout --episodes 50`,
     `srpo eval --policy runs/a/policies/010 --against runs/a/policies/000 --tasks 2,9 --out pair`,

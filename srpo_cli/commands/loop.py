@@ -17,10 +17,15 @@ Track = Annotated[
     typer.Option(help="Show the metrics in tensorboard or wandb as well: RUN/trackers.", show_default=False),
 ]
 
+Start = Annotated[
+    str | None, typer.Option("--policy", help="Start from this policy: a folder or Hub id.", show_default=False)
+]
+
 
 def command(
     run: RunFolder,
     preset: Preset = "laptop",
+    policy: Start = None,
     iterations: Iterations = 200,
     track: Track = None,
     assign: Assign = [],
@@ -28,14 +33,17 @@ def command(
 ) -> None:
     """Post-train a policy: demonstrations, imitation, then iterations of collect, encode, reward, update.
 
-    Stopped at any moment, the same command goes on where it was. `--set section.key=value` changes one setting.
+    With `--policy` the run starts from that policy instead of demonstrations (setting run.policy). Stopped at any
+    moment, the same command goes on where it was. `--set section.key=value` changes one setting.
 
-    Example: `srpo loop runs/try --preset quick --iterations 12 --set update.lr=2e-4`
+    Examples: `srpo loop runs/try --preset quick --iterations 12 --set update.lr=2e-4`,
+    `srpo loop runs/on --preset quick --policy runs/try/policies/012`
     """
     from stages.loop import run_loop
     from stages.recipe import load_recipe
 
     console = err if json else out
     lines = Lines(lambda text: console.print(text, soft_wrap=True, markup=False))
-    result = run_loop(run, load_recipe(preset, assign), iterations, progress, lines.tell, track)
+    start = [f"run.policy={policy}"] if policy else []
+    result = run_loop(run, load_recipe(preset, [*assign, *start]), iterations, progress, lines.tell, track)
     emit(result, json, lambda r: out.print(f"{r['run']}: {r['iterations']} iterations; see `srpo report {r['run']}`"))

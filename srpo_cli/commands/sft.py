@@ -12,7 +12,9 @@ from srpo_cli.options import Assign, Json, PolicyOut, Stores
 def command(
     stores: Stores,
     policy_out: PolicyOut,
-    policy: Annotated[str, typer.Option(help="mini for a new policy, or the folder of one to go on with.")] = "mini",
+    policy: Annotated[
+        str, typer.Option(help="mini for a new policy; the folder or Hub id of one to go on with.")
+    ] = "mini",
     assign: Assign = [],
     json: Json = False,
 ) -> None:
@@ -20,7 +22,8 @@ def command(
 
     Only finished, successful episodes count; pictures are rendered from the stored states. Settings (--set): steps,
     batch, lr, weight_decay, shift, smoothing, precision, agentview, wrist, chunk, bins, seed.
-    Example: `srpo sft demos.zarr --out policies/start --set steps=500`
+    Examples: `srpo sft demos.zarr --out policies/start --set steps=500`,
+    `srpo sft demos.zarr --policy checkpoint --out tuned --set lr=2e-5 --set batch=8` (a pretrained policy)
     """
     from data.settings import build, parse_assignments
     from stages.sft import SftSettings, train_sft

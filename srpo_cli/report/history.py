@@ -6,7 +6,7 @@ A row is {"iteration": i, STAGE: that stage's line, ...}; iteration 0 is the sta
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-STAGES = ("demo", "sft", "collect", "encode", "reward", "update", "eval")
+STAGES = ("start", "demo", "sft", "collect", "encode", "reward", "update", "eval")
 STAGE_WORDS = {
     "collect": "collection",
     "encode": "encoding",

@@ -23,7 +23,9 @@ class Lines:
         if stage == "collect":
             self._stages = {}
         self._stages[stage] = record
-        if stage == "demo":
+        if stage == "start":
+            self._write(f"start: {record['policy']} ({record['id']}, {record['weights']})")
+        elif stage == "demo":
             self._write(demo_line(record))
         elif stage == "sft":
             self._write(sft_line(record))

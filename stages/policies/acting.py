@@ -3,7 +3,7 @@
 Legend: B queries, C actions a chunk, H x W pixels, P proprioception size.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -12,6 +12,8 @@ import torch
 from data.query import Answer, Query
 from stages.policies.base import Observation, Policy
 from stages.policies.noise import query_noise
+from stages.sim.settings import RolloutSettings
+from stages.sim.workers.filling import Request
 
 
 class Actor:
@@ -22,11 +24,23 @@ class Actor:
         instructions: (N,) the instruction of every episode.
         seeds: (N,) int, the seed of every episode; with the number of the query it fixes what is sampled.
         temperature: 0 takes the likeliest tokens.
+        look_first: called with the first observation and its instructions (a `Policy.first_look`); none: nothing is.
     """
 
-    def __init__(self, policy: Policy, instructions: Sequence[str], seeds: np.ndarray, temperature: float) -> None:
+    figures: dict[str, float]
+    """What `look_first` said, once it did."""
+
+    def __init__(
+        self,
+        policy: Policy,
+        instructions: Sequence[str],
+        seeds: np.ndarray,
+        temperature: float,
+        look_first: Callable[[Observation, Sequence[str]], dict[str, float]] | None = None,
+    ) -> None:
         self._policy, self._instructions, self._seeds = policy, instructions, seeds
-        self._temperature = temperature
+        self._temperature, self._look_first = temperature, look_first
+        self.figures = {}
 
     def __call__(self, queries: Sequence[Query]) -> list[Answer]:
         """Answer B queries in one call of the policy; tokens and log-probs are to be recorded."""
@@ -35,8 +49,22 @@ class Actor:
         observation = Observation(images, np.stack([query.proprio for query in queries]))
         noise = np.stack([query_noise(int(self._seeds[q.episode]), q.number, spec.tokens) for q in queries])
         instructions = [self._instructions[query.episode] for query in queries]
+        if self._look_first:
+            self.figures, self._look_first = self._look_first(observation, instructions), None
         rows = zip(*self._policy.act(observation, instructions, self._temperature, noise), strict=True)
         return [Answer(actions, {"tokens": tokens, "logprob": logprob}) for tokens, logprob, actions in rows]
+
+
+def make_actor(policy: Policy, request: Request, settings: RolloutSettings) -> Actor:
+    """The actor that a request for rollouts with `settings` needs.
+
+    Raises:
+        UserError: see `Policy.check_scene`.
+    """
+    if settings.preflight:
+        policy.check_scene(settings.suite, settings.look)
+    look = policy.first_look if settings.preflight else None
+    return Actor(policy, request.instructions(), request.plan.seed, settings.temperature, look)
 
 
 def episode_seeds(seed: int, episodes: int) -> np.ndarray:

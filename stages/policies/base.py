@@ -18,7 +18,9 @@ from torch import Tensor, nn
 
 from data.errors import UserError
 from data.lineage import digest_files
+from stages.learning.precision import full_precision
 from stages.policies.registry import policy_class
+from stages.policies.source import policy_folder
 
 ACTION_DIM = 7
 MASKED = -1e9
@@ -69,6 +71,13 @@ class Policy(ABC):
     spec: PolicySpec
     module: nn.Module
     """Trainable; `module(**inputs)` -> logits (B, C*A, K) f32."""
+    rows_at_once: int = 1
+    """Queries that `act` answers in one forward pass; above 1 a log-prob depends on its batch, within rounding."""
+
+    @classmethod
+    def acting_device(cls) -> str:
+        """Where it answers queries fastest: a small network on the CPU, row by row."""
+        return "cpu"
 
     @abstractmethod
     def inputs(self, observation: Observation, instructions: Sequence[str]) -> dict[str, Tensor]:
@@ -103,12 +112,28 @@ class Policy(ABC):
         """
         raise UserError(f"{type(self).__name__} tells no features for a critic; use another algorithm than ppo")
 
+    def check_scene(self, suite: str, look: str) -> None:  # noqa: B027
+        """Refuse rollouts in which it would act, but make no sense; nothing, unless a subclass knows.
+
+        Raises:
+            UserError: it was not made for this suite or look.
+        """
+
+    def first_look(self, observation: Observation, instructions: Sequence[str]) -> dict[str, float]:
+        """Figures of the first queries of rollouts that tell whether it knows what it sees; none here.
+
+        Raises:
+            UserError: it does not.
+        """
+        return {}
+
     def act(
         self, observation: Observation, instructions: Sequence[str], temperature: float, noise: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Choose a chunk of actions for every query.
 
-        Each row is computed by itself, so that its result is the same bit for bit whatever else waits in the batch.
+        `rows_at_once` rows are computed together; with 1 a row's result is the same bit for bit whatever else waits in
+        the batch.
 
         Args:
             observation: B queries.
@@ -121,12 +146,13 @@ class Policy(ABC):
         """
         tokens = np.empty((len(observation), self.spec.tokens), np.int16)
         logprob = np.empty((len(observation), self.spec.tokens), np.float32)
-        with torch.inference_mode():
-            for i in range(len(observation)):
-                logits = self.module(**self.inputs(observation.rows(slice(i, i + 1)), instructions[i : i + 1]))
-                log_p = log_probabilities(logits, temperature)[0].cpu()
-                tokens[i] = choose(log_p.numpy(), temperature, noise[i])
-                logprob[i] = np.take_along_axis(log_p.numpy(), tokens[i].astype(np.int64)[:, None], 1)[:, 0]
+        with torch.inference_mode(), full_precision():
+            for first in range(0, len(observation), self.rows_at_once):
+                rows = slice(first, first + self.rows_at_once)
+                logits = self.module(**self.inputs(observation.rows(rows), instructions[rows]))
+                log_p = log_probabilities(logits, temperature).cpu().numpy()
+                tokens[rows] = choose(log_p, temperature, noise[rows])
+                logprob[rows] = np.take_along_axis(log_p, tokens[rows].astype(np.int64)[..., None], -1)[..., 0]
         return tokens, logprob, self.decode_tokens(tokens)
 
     def logprob(
@@ -155,28 +181,32 @@ def token_logprob(logits: Tensor, tokens: Tensor, temperature: float) -> tuple[T
 
 
 def choose(log_p: np.ndarray, temperature: float, noise: np.ndarray) -> np.ndarray:
-    """Tokens (n,) i16 from log-probs (n, K): the inverse CDF at `noise` (n,), or the likeliest at temperature 0.
+    """Tokens (..., ) i16 from log-probs (..., K): the inverse CDF at `noise` (...,), or the likeliest at temperature 0.
 
     The cumulative sum is in f64 and compared with its own end, so that a token of probability 0 is never chosen.
     """
     if temperature == 0:
         return log_p.argmax(-1).astype(np.int16)
     cdf = np.exp(log_p.astype(np.float64)).cumsum(-1)
-    total = cdf[:, -1]
+    total = cdf[..., -1]
     threshold = np.minimum(noise * total, np.nextafter(total, 0))
-    return (cdf <= threshold[:, None]).sum(-1).astype(np.int16)
+    return (cdf <= threshold[..., None]).sum(-1).astype(np.int16)
 
 
 def load_policy(path: str | Path, device: str | torch.device = "cpu") -> Policy:
-    """The policy saved in the folder `path`.
+    """The policy saved in the folder `path`, or in the repository of that name on the Hub (`owner/name[@revision]`).
+
+    Args:
+        device: `auto` is where it acts fastest: a large policy on the GPU, if there is one.
 
     Raises:
         UserError: no such folder, no or a broken `config.json`, a model type that nobody brings or that cannot be
             imported (see `registry.load_foreign`), missing weights.
     """
-    kind = str(read_config(Path(path)).get("model_type", ""))
-    found = policy_class(kind, f"{path}/config.json", Policy)  # type: ignore[type-abstract]
-    return found.load(Path(path), torch.device(device))
+    folder = policy_folder(path)
+    kind = str(read_config(folder).get("model_type", ""))
+    found = policy_class(kind, f"{folder}/config.json", Policy)  # type: ignore[type-abstract]
+    return found.load(folder, torch.device(found.acting_device() if device == "auto" else device))
 
 
 def read_config(folder: Path) -> dict:
@@ -214,7 +244,8 @@ def identity(folder: str | Path) -> dict[str, str]:
     Raises:
         UserError: the folder holds no policy.
     """
-    return {"id": str(read_config(Path(folder))["model_type"]), "weights": weights_digest(folder)}
+    folder = policy_folder(folder)
+    return {"id": str(read_config(folder)["model_type"]), "weights": weights_digest(folder)}
 
 
 def weights_digest(folder: str | Path) -> str:
@@ -223,7 +254,7 @@ def weights_digest(folder: str | Path) -> str:
     Raises:
         UserError: the folder holds no policy.
     """
-    folder = Path(folder)
+    folder = policy_folder(folder)
     read_config(folder)
     weights = sorted(folder.glob("*.safetensors"))
     weights = [file for file in weights if not file.name.startswith("trainer")]

@@ -49,6 +49,8 @@ class RolloutSettings(PoolSettings):
     """fast, or libero: LIBERO's own environment, slow"""
     skip_errors: int = 0
     """episodes to do without, marked as such, if they fail three times; one more ends the command"""
+    preflight: bool = True
+    """refuse a policy whose first query shows that it does not fit; only large pretrained ones are looked at"""
 
     def __post_init__(self) -> None:
         super().__post_init__()

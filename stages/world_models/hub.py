@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from data.errors import UserError
+from data.hub import fetch, fetch_file
 from data.lineage import digest_files
 
 PATTERNS = ("*.json", "*.safetensors")
@@ -25,7 +26,7 @@ def config_of(name: str) -> dict[str, Any]:
     """
     folder = Path(name)
     if not folder.is_dir():
-        return read_json(_fetched(name, "config.json"))
+        return read_json(fetch_file(name, "config.json"))
     path = folder / "config.json"
     if not path.is_file():
         raise UserError(
@@ -40,7 +41,7 @@ def folder_of(name: str) -> Path:
     Raises:
         UserError: it cannot be had.
     """
-    return Path(name) if Path(name).is_dir() else _fetched(name, None)
+    return Path(name) if Path(name).is_dir() else fetch(name, PATTERNS)
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -122,16 +123,3 @@ def digest_weights(folder: Path) -> str:
 def _some(keys: list[str]) -> str:
     more = f" and {len(keys) - TOLD} more" if len(keys) > TOLD else ""
     return ", ".join(keys[:TOLD]) + more
-
-
-def _fetched(name: str, file: str | None) -> Path:
-    from huggingface_hub import hf_hub_download, snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
-    try:
-        return Path(hf_hub_download(name, file) if file else snapshot_download(name, allow_patterns=list(PATTERNS)))
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        why = str(error).strip().splitlines()[0]
-        raise UserError(
-            f"cannot fetch {name} from the Hub ({type(error).__name__}: {why}); give a folder or .pt file, or log in"
-        ) from error

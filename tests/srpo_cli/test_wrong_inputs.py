@@ -50,6 +50,7 @@ WRONG = [
     ("negative samples", "collect x.zarr --policy policy --samples -2", "samples"),
     ("no workers", "collect x.zarr --policy policy --workers 0", "workers"),
     ("cold", "collect x.zarr --policy policy --temperature -1", "temperature"),
+    ("a run from nothing", "loop r --policy none", "no policy folder none"),
     ("no iterations", "loop r --preset quick --iterations -1", "iterations"),
     ("unknown arm", "bench learning r --arm binery", "did you mean 'binary'"),
     ("an arm with another start", "bench learning r --arm a:demo.per_task=3", "share their start"),

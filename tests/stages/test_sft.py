@@ -11,9 +11,11 @@ from data.errors import UserError
 from data.store import Episode, Layout, Plan, RolloutStore
 from stages import sft
 from stages.policies.base import load_policy, weights_digest
+from stages.policies.openvla_oft import OpenVLAPolicy
 from stages.sft import SftSettings, read_demos, see, train_sft
 from stages.sim.simulator import Simulator
 from stages.sim.tasks import suite_tasks
+from tests.stages.policies.openvla_oft.tiny import make
 
 SETTINGS = SftSettings(steps=3, batch=4, agentview=32, wrist=16, chunk=3, bins=5)
 STATE = 6
@@ -113,6 +115,21 @@ def test_goes_on_with_a_policy(tmp_path, fake, tiny_folder):
     result = train_sft([store], tmp_path / "p", SETTINGS, policy=str(tiny_folder), threads=1)
     assert result["policy"] == weights_digest(tiny_folder) != result["weights"]
     assert load_policy(tmp_path / "p").config == load_policy(tiny_folder).config
+
+
+def test_goes_on_with_a_released_checkpoint(tmp_path, fake):
+    """Trained through the same network, saved in the released layout."""
+    checkpoint, store = make(tmp_path / "released"), write_store(tmp_path / "a", successes=(True,))
+    settings = SftSettings(steps=2, batch=2, lr=1e-3)
+    result = train_sft([store], tmp_path / "p", settings, policy=str(checkpoint), threads=1)
+    assert result["policy"] == weights_digest(checkpoint) != result["weights"]
+    first, second = load_policy(checkpoint), load_policy(tmp_path / "p")
+    assert first.spec == second.spec and isinstance(second, OpenVLAPolicy)
+    changed = {n for n, p in second.module.state_dict().items() if not p.equal(first.module.state_dict()[n])}
+    assert "language_model.lm_head.weight" in changed and not any(".attn_pool." in name for name in changed)
+    kept = {"tokenizer.json", "dataset_statistics.json", "config.json"}
+    assert kept <= {file.name for file in (tmp_path / "p").iterdir()}
+    assert train_sft([store], tmp_path / "p", settings, policy=str(checkpoint), threads=1)["up_to_date"]
 
 
 def test_refusals(tmp_path, fake):

@@ -78,16 +78,13 @@ class OpenVLANetwork(nn.Module):
         Returns:
             (B, 56, K) f32, in the order of the token ids: the higher the bin's index, the lower its value.
         """
-        seen = self._seen(pixels, proprio)
-        embedded = self._embedded(text, length)
-        sequence = torch.cat([embedded[:, :1], seen, embedded[:, 1:]], 1)
-        hidden = self._llama(sequence, mask)
-        steps = torch.arange(SLOTS, device=text.device)
-        index = seen.shape[1] + length[:, None] - 1 + steps
-        read = hidden.gather(1, index[..., None].expand(-1, -1, hidden.shape[-1]))
         last = self.architecture.vocabulary
-        bins = self.language_model.lm_head.weight[last - BINS : last]
-        return F.linear(self.language_model.model.norm(read), bins).float()
+        read = self._read(pixels, text, length, mask, proprio)
+        return F.linear(read, self.language_model.lm_head.weight[last - BINS : last]).float()
+
+    def next_tokens(self, **inputs: Tensor) -> Tensor:
+        """As `forward`, logits of the whole vocabulary: (B, 56, V) f32."""
+        return self.language_model.lm_head(self._read(**inputs)).float()
 
     def checkpoint_gradients(self, on: bool = True) -> None:
         """Keep one activation a layer for the backward pass and compute the others again: slower, far less memory."""
@@ -99,6 +96,17 @@ class OpenVLANetwork(nn.Module):
         """Compute the rotary frequencies, which no file holds, in f32 on `device`."""
         with torch.device(device):
             self.language_model.model.rotary_emb = LlamaRotaryEmbedding(self.language_model.config)
+
+    def _read(
+        self, pixels: Tensor, text: Tensor, length: Tensor, mask: Tensor | None = None, proprio: Tensor | None = None
+    ) -> Tensor:
+        """What the language model's head reads at the action tokens: (B, 56, D)."""
+        seen = self._seen(pixels, proprio)
+        embedded = self._embedded(text, length)
+        sequence = torch.cat([embedded[:, :1], seen, embedded[:, 1:]], 1)
+        hidden = self._llama(sequence, mask)
+        index = seen.shape[1] + length[:, None] - 1 + torch.arange(SLOTS, device=text.device)
+        return self.language_model.model.norm(hidden.gather(1, index[..., None].expand(-1, -1, hidden.shape[-1])))
 
     def _seen(self, pixels: Tensor, proprio: Tensor | None) -> Tensor:
         """The positions between BOS and the rest of the prompt: (B, P, D)."""

@@ -73,16 +73,26 @@ def check_kind(folder: Path, config: Mapping[str, Any]) -> None:
     Raises:
         UserError: another head, an adapter without its model, another architecture.
     """
-    names = sorted(path.name for path in folder.iterdir())
-    for mark, what in REFUSED.items():
-        if found := [name for name in names if mark in name]:
-            raise UserError(f"{folder} {what} ({found[0]}); policy gradients need tokens: {WANTED}")
+    check_head(folder)
+    names = [path.name for path in folder.iterdir()]
     merged = any(name.startswith("model") and name.endswith(".safetensors") for name in names)
     if not merged and {"adapter_config.json", "lora_adapter"} & set(names):
         raise UserError(f"{folder} holds a LoRA adapter without its model; merge it first (peft's merge_and_unload)")
     for key, value in EXPECTED.items():
         if config.get(key, value) != value:
             raise UserError(f"{folder}/config.json has {key} {config[key]}, where srpo knows {value} only; {WANTED}")
+
+
+def check_head(folder: Path) -> None:
+    """Refuse a checkpoint whose files tell that it does not speak in action tokens; its weights need not be there.
+
+    Raises:
+        UserError: naming the file.
+    """
+    names = sorted(path.name for path in folder.iterdir())
+    for mark, what in REFUSED.items():
+        if found := [name for name in names if mark in name]:
+            raise UserError(f"{folder} {what} ({found[0]}); policy gradients need tokens: {WANTED}")
 
 
 def architecture_of(config: Mapping[str, Any], shapes: Shapes, settings: OpenVLASettings, where: Path) -> Architecture:

@@ -18,8 +18,8 @@ from stages.policies.openvla_oft.network import PROPRIO
 FILE = "dataset_statistics.json"
 
 
-def ranges_of(folder: Path, config: Mapping[str, Any], key: str, proprio: bool) -> tuple[Range, Range | None]:
-    """The ranges of actions and, if the network takes it, of proprioception.
+def ranges_of(folder: Path, config: Mapping[str, Any], key: str, proprio: bool) -> tuple[str, Range, Range | None]:
+    """The key of the statistics in use, and the ranges of actions and, if the network takes it, of proprioception.
 
     Args:
         key: which statistics; empty: the only ones of LIBERO.
@@ -31,10 +31,10 @@ def ranges_of(folder: Path, config: Mapping[str, Any], key: str, proprio: bool) 
     found = read_json(file) if file.is_file() else config.get("norm_stats")
     if not found:
         raise UserError(f"{folder} has no statistics of its actions; copy {FILE} from the released checkpoint")
-    chosen = found[_choose(found, key, folder)]
+    name = _choose(found, key, folder)
     where = str(file if file.is_file() else folder / "config.json")
-    action = _range(chosen, "action", ACTION_DIM, where)
-    return action, _range(chosen, "proprio", PROPRIO, where) if proprio else None
+    action = _range(found[name], "action", ACTION_DIM, where)
+    return name, action, _range(found[name], "proprio", PROPRIO, where) if proprio else None
 
 
 def _choose(found: Mapping[str, Any], key: str, folder: Path) -> str:

@@ -101,3 +101,25 @@ def test_collection_and_learning_agree(policy, observe):
     assert np.abs(again.detach().numpy() - recorded).max() < 1e-5
     assert entropy.requires_grad and actions.shape == (3, 8, 7)
     assert np.array_equal(actions, policy.decode_tokens(tokens))
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.6])
+def test_rows_at_once_change_rounding_only(policy, observe, temperature: float):
+    """On a GPU many queries go through one pass; on the CPU each goes alone."""
+    observation, noise = observe(policy, 3), np.random.default_rng(0).random((3, 56))
+    assert policy.rows_at_once == 1
+    alone = policy.act(observation, TEXTS, temperature, noise)
+    policy.rows_at_once = 2
+    together = policy.act(observation, TEXTS, temperature, noise)
+    assert np.array_equal(alone[0], together[0])
+    assert np.abs(alone[1] - together[1]).max() < 1e-4
+    assert np.array_equal(alone[2], together[2])
+
+
+def test_bf16_acts_and_learns_through_the_same_pass(released: Path, observe):
+    policy = OpenVLAPolicy.load(released, CPU, precision="bf16")
+    policy.rows_at_once, observation = 3, observe(policy, 3)
+    tokens, recorded, _ = policy.act(observation, TEXTS, 1.6, np.random.default_rng(0).random((3, 56)))
+    again, _ = policy.logprob(observation, TEXTS, tokens, 1.6)
+    assert again.dtype == torch.float32 and again.requires_grad
+    assert np.abs(again.detach().numpy() - recorded).max() < 1e-6

@@ -44,7 +44,12 @@ CONFIG = {
 
 
 def make(
-    folder: Path, dtype: torch.dtype = torch.float32, proprio: bool = False, images: int = 1, parts: int = 2
+    folder: Path,
+    dtype: torch.dtype = torch.float32,
+    proprio: bool = False,
+    images: int = 1,
+    parts: int = 2,
+    suite: str = "libero_object",
 ) -> Path:
     """Write the checkpoint; `srpo` in its config.json tells the tiny towers' heads and the number of images."""
     folder.mkdir(parents=True)
@@ -58,7 +63,7 @@ def make(
         weight_map |= dict.fromkeys(keys[i::parts], name)
     write(folder / "model.safetensors.index.json", {"metadata": {}, "weight_map": weight_map})
     write(folder / "config.json", {**CONFIG, "srpo": {"heads": HEADS, "images": images}})
-    write(folder / "dataset_statistics.json", {"libero_object_no_noops": STATISTICS})
+    write(folder / "dataset_statistics.json", {f"{suite}_no_noops": STATISTICS})
     tokenizer().save(str(folder / "tokenizer.json"))
     (folder / "modeling_prismatic.py").write_text("raise SystemExit('remote code ran')\n")
     if proprio:

@@ -1,0 +1,58 @@
+"""Repositories of the Hugging Face Hub, `owner/name` or `owner/name@revision`: their files in the local cache."""
+
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from data.errors import UserError
+
+ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
+T = TypeVar("T")
+
+
+def is_hub_id(name: str) -> bool:
+    """Whether `name` can only be a repository's: it looks like one, and neither it nor its owner is a folder here."""
+    return bool(ID.fullmatch(name)) and not Path(name).exists() and not Path(name.partition("/")[0]).is_dir()
+
+
+def fetch(name: str, patterns: Sequence[str]) -> Path:
+    """The folder in the cache with a repository's files that match `patterns`, fetched if need be.
+
+    Raises:
+        UserError: it cannot be had.
+    """
+    from huggingface_hub import snapshot_download
+
+    repository, revision = split(name)
+    return Path(_had(name, lambda: str(snapshot_download(repository, revision=revision, allow_patterns=[*patterns]))))
+
+
+def fetch_file(name: str, file: str) -> Path:
+    """One file of a repository, in the cache, fetched if need be.
+
+    Raises:
+        UserError: it cannot be had.
+    """
+    from huggingface_hub import hf_hub_download
+
+    repository, revision = split(name)
+    return Path(_had(name, lambda: hf_hub_download(repository, file, revision=revision)))
+
+
+def split(name: str) -> tuple[str, str | None]:
+    """`owner/name@revision` -> the repository and the revision, none where it is not said."""
+    repository, _, revision = name.partition("@")
+    return repository, revision or None
+
+
+def _had(name: str, get: Callable[[], T]) -> T:
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return get()
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        why = str(error).strip().splitlines()[0]
+        raise UserError(
+            f"cannot fetch {name} from the Hub ({type(error).__name__}: {why}); give a folder that exists, or log in"
+        ) from error

@@ -1,0 +1,61 @@
+"""A policy from the Hub's cache is the policy of its folder; what cannot be had is told in one line."""
+
+from pathlib import Path
+
+import pytest
+
+from data.errors import UserError
+from stages.policies.base import identity, load_policy
+from stages.policies.openvla_oft import OpenVLAPolicy
+from stages.policies.source import lasting_name, policy_folder
+from tests.stages.policies.openvla_oft.tiny import make
+
+COMMIT = "c" * 40
+
+
+@pytest.fixture
+def snapshot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """`owner/tiny` in the cache, its snapshot full of links, as the Hub's client lays it out."""
+    import huggingface_hub.constants as constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    repository = tmp_path / "models--owner--tiny"
+    make(repository / "blobs")
+    snapshot = repository / "snapshots" / COMMIT
+    snapshot.mkdir(parents=True)
+    for file in (repository / "blobs").iterdir():
+        (snapshot / file.name).symlink_to(file)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text(COMMIT)
+    return snapshot
+
+
+@pytest.mark.parametrize("name", ["owner/tiny", "owner/tiny@main", f"owner/tiny@{COMMIT}"])
+def test_a_policy_by_its_hub_id(snapshot: Path, name: str) -> None:
+    assert policy_folder(name) == snapshot
+    assert identity(name) == identity(snapshot)
+    assert isinstance(load_policy(Path(name)), OpenVLAPolicy)
+
+
+@pytest.mark.parametrize("name", ["owner/none", "owner/tiny@other"])
+def test_not_there_and_no_network(snapshot: Path, name: str) -> None:
+    with pytest.raises(UserError, match=f"cannot fetch {name} from the Hub.*give a folder") as error:
+        load_policy(name)
+    assert "\n" not in str(error.value)
+
+
+def test_a_wrong_head_is_refused_without_its_weights(snapshot: Path) -> None:
+    for file in snapshot.glob("model*.safetensors"):
+        file.unlink()
+    (snapshot / "action_head--150000_checkpoint.pt").touch()
+    with pytest.raises(UserError, match="L1 head.*traj1"):
+        load_policy("owner/tiny")
+
+
+def test_names_that_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "policies").mkdir()
+    assert lasting_name("policies/000") == str(tmp_path / "policies" / "000")
+    assert lasting_name("owner/name@v1") == "owner/name@v1"
+    assert lasting_name("") == ""
