@@ -1,6 +1,7 @@
 """What a person sees: results and tables on stdout, live progress on stderr; with `--json` one object on stdout."""
 
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -13,12 +14,17 @@ from rich.table import Table
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
 
+IS_FIRST = os.environ.get("RANK", "0") == "0"
+"""Not another process of a group (`stages.learning.processes`)"""
+
 Tick = Callable[..., None]
 """`tick(done, total, note="")`: called by a stage whenever it got further."""
 
 
 def emit(result: Mapping[str, Any], as_json: bool, show: Callable[[Mapping[str, Any]], None]) -> None:
-    """End a command: its result as one JSON object, or as `show` prints it."""
+    """End a command: its result as one JSON object, or as `show` prints it; by the first process of a group alone."""
+    if not IS_FIRST:
+        return
     if as_json:
         print(json.dumps(result, default=_plain))
     else:
@@ -39,7 +45,9 @@ def table(title: str, columns: list[str], rows: list[list[Any]], caption: str | 
 @contextmanager
 def progress(title: str, unit: str = "") -> Iterator[Tick]:
     """Progress with rate and time left: a live bar on a terminal, a plain line every ten seconds elsewhere."""
-    if err.is_terminal:
+    if not IS_FIRST:
+        yield lambda *_: None
+    elif err.is_terminal:
         with _bar(title, unit) as tick:
             yield tick
     else:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import PartialState
 
 from data.checkpoint import holds, read_record, write_checkpoint
 from data.errors import UserError
@@ -51,6 +52,8 @@ def update_policy(
 ) -> dict[str, Any]:
     """Train the policy that collected `store` on it, and save it as `out`; a second call with the same inputs does not.
 
+    Called in every process of a group (`stages.learning.processes`), they learn together and the first one writes.
+
     Args:
         store: rollouts, all done, with a reward.
         policy_dir: the policy they were collected with; its optimizer state, if it has one, is continued.
@@ -78,14 +81,16 @@ def update_policy(
     asked |= {"reference": weights_digest(reference)} if reference else {}
     inputs = _inputs(opened, asked, selection, policy_dir)
     label = choose_label(opened, "update", label, settings.algorithm, asked)
+    group = PartialState(cpu=not torch.cuda.is_available())
     present = holds(out, inputs)
+    group.wait_for_everyone()
     speed: dict[str, float] = {}
     if not present:
         batch = build_batch(opened, selection) if selection.groups_kept else None
         fill: Fill = partial(_copy, policy_dir)
         health: dict[str, float] = {}
         if batch is not None:
-            policy = policy or load_policy(policy_dir, "cuda" if torch.cuda.is_available() else "cpu")
+            policy = policy or load_policy(policy_dir, group.device)
             seed, temperature = int(digest(settings.seed, weights), 16), float(opened.attrs["temperature"])
             with torch_threads(threads):
                 if reference:
@@ -96,12 +101,14 @@ def update_policy(
             speed["samples_per_second"] = health.pop("samples_per_second")
         facts = {"kind": "update", "inputs": inputs, "updated": batch is not None, "health": health}
         counts = _counts(selection, len(batch) if batch else 0)
-        write_checkpoint(out, fill, asked | facts | counts | extend_history(read_record(policy_dir), opened))
+        if group.is_main_process:
+            write_checkpoint(out, fill, asked | facts | counts | extend_history(read_record(policy_dir), opened))
+        group.wait_for_everyone()
     elif policy is not None:
         policy.module.load_state_dict(load_policy(out).module.state_dict())
     attrs = {key: value for key, value in read_record(out).items() if key != HISTORY}
     attrs |= {"checkpoint": out.name, "weights": weights_digest(out)}
-    written = _write_label(opened, label, attrs)
+    written = group.is_main_process and _write_label(opened, label, attrs)
     return attrs | speed | {"label": label, "out": str(out), "up_to_date": present and not written}
 
 

@@ -1,5 +1,6 @@
 """`srpo update STORE --policy P --out POLICY`: a better policy from rewarded rollouts."""
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -23,6 +24,7 @@ def command(
         Path | None,
         typer.Option(help="A policy folder; --set kl_coef keeps the new policy near it.", show_default=False),
     ] = None,
+    processes: Annotated[int, typer.Option(min=1, help="Processes that learn together: one a GPU, say.")] = 1,
     label: Label = None,
     assign: Assign = [],
     json: Json = False,
@@ -35,12 +37,17 @@ def command(
     Of grpo and ppo: clip_low, clip_high, dual_clip. Of all but bc: eps, negative_scale. Of grpo and awr: estimator,
     scale. Of ppo: gae_lambda. Of awr: awr_temperature, awr_clip.
 
+    On several machines, or with FSDP: `accelerate launch --config_file C -m srpo_cli update ...`.
+
     Example: `srpo update rollouts.zarr --policy policies/start --out policies/next --set negative_scale=0.3`
     """
     from data.settings import from_options
+    from stages.learning.processes import in_group, run_together
     from stages.learning.settings import UpdateSettings
     from stages.update import update_policy
 
+    if processes > 1 and not in_group():
+        raise typer.Exit(run_together(sys.argv[1:], processes))
     settings = from_options(UpdateSettings, locals(), "update")
     with progress("update", "minibatches") as tick:
         result = update_policy(store, policy, policy_out, reward, settings, label, progress=tick, reference=reference)
