@@ -12,13 +12,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from data.cores import cores
 
 RANK, WORLD, LOCAL_WORLD = "RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE"
-POLL = 0.1
-"""seconds"""
+POLL, GRACE = 0.1, 3.0
+"""seconds between two looks, and for the first process to say itself what another one met, too"""
 
 
 def in_group() -> bool:
@@ -73,15 +74,23 @@ def _port() -> str:
 
 
 def _first_failure(running: Sequence["subprocess.Popen[bytes]"]) -> int | None:
-    """Wait until all are done or one fails; returns its rank."""
+    """Wait until all are done or one fails; returns its rank, the first one's if that soon fails as well."""
     while True:
         codes = [process.poll() for process in running]
         failed = [rank for rank, code in enumerate(codes) if code]
+        if failed and failed[0]:
+            _wait_a_little(running[0])
+            return 0 if running[0].returncode else failed[0]
         if failed:
-            return failed[0]
+            return 0
         if None not in codes:
             return None
         time.sleep(POLL)
+
+
+def _wait_a_little(process: "subprocess.Popen[bytes]") -> None:
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(GRACE)
 
 
 def _end(running: Sequence["subprocess.Popen[bytes]"]) -> None:
