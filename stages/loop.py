@@ -23,6 +23,7 @@ from stages.demo import make_demos
 from stages.encode import encode_store
 from stages.evaluate import Watch, evaluate
 from stages.learning.trainer import STATE_FILE
+from stages.plan.plan import check_room
 from stages.policies.resident import Resident
 from stages.recipe import RETIRED, Recipe, make_recipe
 from stages.reward import reward_store
@@ -50,14 +51,15 @@ def run_loop(
         run (folder), iterations, the metrics of the last iteration by stage, seconds of this call.
 
     Raises:
-        UserError: impossible settings, a folder with another run, or a tracker that does not start; see the stages for
-            the rest.
+        UserError: impossible settings, a folder with another run, what does not fit the memory or the disk, or a
+            tracker that does not start; see the stages for the rest.
     """
     if iterations < 0:
         raise UserError(f"--iterations must be 0 (only the start) or more, not {iterations}")
     if track:
         check_tracker(track)
     began = time.monotonic()
+    check_room(folder, recipe, iterations)
     if recipe.run.policy and not Run(folder).policies():
         check_start(recipe.run.policy, recipe.collect, recipe.eval)
     run = Run.start(folder, recipe.sections(), make_recipe({}).sections(), RETIRED)

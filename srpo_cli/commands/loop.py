@@ -1,13 +1,19 @@
 """`srpo loop`: the whole of SRPO, a line an iteration."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from data.errors import UserError
 from srpo_cli.console import emit, err, out, progress
 from srpo_cli.options import Assign, Json
 from srpo_cli.tables.loop import Lines
+from srpo_cli.tables.plan import show_plan
+
+if TYPE_CHECKING:
+    from stages.plan.machine import Machine
+    from stages.recipe import Recipe
 
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="The run's folder, made or gone on with.")]
 Preset = Annotated[str, typer.Option(help="A preset that comes with srpo (laptop, quick, ...) or a TOML file.")]
@@ -21,6 +27,13 @@ Start = Annotated[
     str | None, typer.Option("--policy", help="Start from this policy: a folder or Hub id.", show_default=False)
 ]
 
+Plan = Annotated[bool, typer.Option("--plan", help="Print what the run will take, and whether it fits; run nothing.")]
+Memory = Annotated[
+    float | None, typer.Option(help="Plan for GPUs of so many GB instead of this machine.", show_default=False)
+]
+Devices = Annotated[int, typer.Option(help="Plan for so many of them, weights shared out (FSDP).")]
+Lora = Annotated[int, typer.Option(help="Plan for adapters of this rank; 0: all weights are trained.")]
+
 
 def command(
     run: RunFolder,
@@ -28,6 +41,10 @@ def command(
     policy: Start = None,
     iterations: Iterations = 200,
     track: Track = None,
+    plan: Plan = False,
+    memory: Memory = None,
+    devices: Devices = 1,
+    lora: Lora = 0,
     assign: Assign = [],
     json: Json = False,
 ) -> None:
@@ -37,7 +54,8 @@ def command(
     moment, the same command goes on where it was. `--set section.key=value` changes one setting.
 
     Examples: `srpo loop runs/try --preset quick --iterations 12 --set update.lr=2e-4`,
-    `srpo loop runs/on --preset quick --policy runs/try/policies/012`
+    `srpo loop runs/on --preset quick --policy runs/try/policies/012`,
+    `srpo loop runs/big --plan --preset openvla --policy DIR --memory 80 --devices 8`
     """
     from stages.loop import run_loop
     from stages.recipe import load_recipe
@@ -45,5 +63,30 @@ def command(
     console = err if json else out
     lines = Lines(lambda text: console.print(text, soft_wrap=True, markup=False))
     start = [f"run.policy={policy}"] if policy else []
-    result = run_loop(run, load_recipe(preset, [*assign, *start]), iterations, progress, lines.tell, track)
+    recipe = load_recipe(preset, [*assign, *start])
+    if plan:
+        _plan(run, recipe, iterations, _machine(memory, devices), lora, json)
+        return
+    if memory is not None or devices != 1 or lora:
+        raise UserError("--memory, --devices and --lora change a plan only: add --plan")
+    result = run_loop(run, recipe, iterations, progress, lines.tell, track)
     emit(result, json, lambda r: out.print(f"{r['run']}: {r['iterations']} iterations; see `srpo report {r['run']}`"))
+
+
+def _machine(memory: float | None, devices: int) -> "Machine | None":
+    """The machine to plan for; none: this one."""
+    from stages.plan.machine import imagined
+
+    if memory is None and devices != 1:
+        raise UserError("--devices needs --memory, the GB of each")
+    return None if memory is None else imagined(memory, devices)
+
+
+def _plan(run: Path, recipe: "Recipe", iterations: int, machine: "Machine | None", rank: int, json: bool) -> None:
+    """Print the plan; what does not fit is the error that the run itself would end with."""
+    from stages.plan.plan import make_plan
+
+    found = make_plan(run, recipe, iterations, machine, rank)
+    emit(found, json, show_plan)
+    if found["problems"]:
+        raise UserError("; ".join(found["problems"]))

@@ -104,6 +104,13 @@ class Policy(ABC):
             UserError: missing or damaged files, weights that do not fit.
         """
 
+    @classmethod
+    def outline(cls, folder: Path) -> "Policy":
+        """As `load`, with weights that have shapes and no memory (torch's meta device): to plan with."""
+        policy = cls.load(folder, torch.device("cpu"))
+        policy.module.to(torch.device("meta"))
+        return policy
+
     def features(self, observation: Observation, instructions: Sequence[str]) -> Tensor:
         """What the network makes of B queries before its head, (B, F): a critic judges by it how well things stand.
 
@@ -204,9 +211,19 @@ def load_policy(path: str | Path, device: str | torch.device = "cpu") -> Policy:
             imported (see `registry.load_foreign`), missing weights.
     """
     folder = policy_folder(path)
-    kind = str(read_config(folder).get("model_type", ""))
-    found = policy_class(kind, f"{folder}/config.json", Policy)  # type: ignore[type-abstract]
+    found = _class_of(folder)
     return found.load(folder, torch.device(found.acting_device() if device == "auto" else device))
+
+
+def outline_policy(path: str | Path) -> Policy:
+    """As `load_policy`, without memory for its weights (see `Policy.outline`)."""
+    folder = policy_folder(path)
+    return _class_of(folder).outline(folder)
+
+
+def _class_of(folder: Path) -> type[Policy]:
+    kind = str(read_config(folder).get("model_type", ""))
+    return policy_class(kind, f"{folder}/config.json", Policy)  # type: ignore[type-abstract]
 
 
 def read_config(folder: Path) -> dict:

@@ -9,6 +9,7 @@ from data.errors import UserError
 from stages.bench.policy.random_weights import fill, outline
 from stages.bench.policy.settings import PolicyBenchSettings
 from stages.bench.policy.subjects import OpenVLASubject, Subject, WholeSubject, need_peft
+from stages.plan.machine import free_bytes
 from stages.policies.base import load_policy, read_config
 from stages.policies.openvla_oft import OpenVLAPolicy
 from stages.policies.openvla_oft.released import settings_of
@@ -59,14 +60,6 @@ def check_room(needed: float, device: torch.device, hint: str = "") -> None:
     would = would or [f"a GPU with {math.ceil(ROOM * needed / 1e9)} GB free would do"]
     told = f"{needed / 1e9:.1f} GB of weights do not fit the {free / 1e9:.1f} GB free on {device}"
     raise UserError(f"{told}; {would[0]}{hint}")
-
-
-def free_bytes(device: torch.device) -> float:
-    """Memory of a device that nobody uses."""
-    if device.type == "cuda":
-        return float(torch.cuda.mem_get_info(device)[0])
-    lines = Path("/proc/meminfo").read_text().splitlines()
-    return next(1024.0 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable"))
 
 
 def _random(settings: PolicyBenchSettings, device: torch.device) -> Subject:

@@ -109,6 +109,10 @@ class OpenVLAPolicy(Policy):
         """As the constructor."""
         return cls(folder, device, **settings)
 
+    @classmethod
+    def outline(cls, folder: Path) -> "OpenVLAPolicy":
+        return cls(folder, torch.device("meta"))
+
 
 def _text(file: Path) -> str:
     try:

@@ -1,0 +1,110 @@
+"""`srpo loop --plan`: what a run will take, against what there is; and the refusal of a run that cannot fit."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from data.errors import UserError
+from data.runs import Run
+from stages.plan.disk import Disk, disk_of, free_disk, used_bytes
+from stages.plan.live import bytes_of
+from stages.plan.machine import GB, Machine, this_machine
+from stages.plan.pace import pace
+from stages.plan.room import Room, advice, room
+from stages.plan.subject import count, planned_policy
+from stages.policies.base import Policy
+from stages.recipe import Recipe
+
+
+def make_plan(
+    folder: str | Path, recipe: Recipe, iterations: int, machine: Machine | None = None, rank: int = 0
+) -> dict[str, Any]:
+    """What a run takes; nothing is made.
+
+    Args:
+        folder: of the run, there or not.
+        iterations: in all.
+        machine: that the updates would run on, whose disk is not judged; none: this one.
+        rank: of the adapters that an update would train; 0: all weights.
+
+    Returns:
+        JSON-able: run, done and iterations; policy: parameters, trained, weights (bytes); memory: device, devices,
+        queries (of a micro-batch), parts (bytes by what for), peak, free, or `error` where the step cannot be foreseen;
+        time: see `pace.pace`, or None; disk: images, records (bytes of an iteration), policy, optimizer, evaluation,
+        demos, total, present, free; problems: a line for each thing that does not fit, with what would mend it.
+
+    Raises:
+        UserError: a policy that cannot be had, settings that fit nothing.
+    """
+    run, here = Run(folder), machine is None
+    machine = machine or this_machine()
+    policy = planned_policy(run, recipe, rank)
+    memory, problems = _memory(policy, recipe, machine)
+    disk, told = _disk(run, recipe, policy, iterations)
+    done, every = run.finished(), recipe.eval.every
+    weights = bytes_of(policy.module.parameters())
+    parameters = {"parameters": count(policy.module), "trained": count(policy.module, trained=True), "weights": weights}
+    return {
+        "run": str(folder),
+        "done": done,
+        "iterations": iterations,
+        "policy": parameters,
+        "memory": {"device": machine.name, "devices": machine.devices, "free": machine.free, **memory},
+        "time": pace(run.metrics(), done, iterations, every),
+        "disk": disk,
+        "problems": problems + (told if here else []),
+    }
+
+
+def check_room(folder: str | Path, recipe: Recipe, iterations: int) -> None:
+    """Refuse a run that does not fit the memory of this machine's device or the disk.
+
+    Raises:
+        UserError: with what would do; see `make_plan` for the rest.
+    """
+    if Run(folder).finished() < iterations and (problems := make_plan(folder, recipe, iterations)["problems"]):
+        raise UserError("; ".join(problems))
+
+
+def _memory(policy: Policy, recipe: Recipe, machine: Machine) -> tuple[dict[str, Any], list[str]]:
+    try:
+        needed = room(policy, recipe, machine)
+    except UserError:
+        raise
+    except Exception as error:  # a network of someone else's may do what tensors without values cannot
+        return {"error": f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"}, []
+    found = {"queries": needed.queries, "parts": needed.parts, "peak": needed.peak}
+    return found, [] if needed.peak <= machine.free else [_too_large(policy, recipe, machine, needed)]
+
+
+def _too_large(policy: Policy, recipe: Recipe, machine: Machine, needed: Room) -> str:
+    told = f"an update takes {needed.peak / GB:.1f} GB, {machine.free / GB:.1f} GB are free on {machine.name}"
+    return f"{told}: {advice(policy, recipe, machine, needed)}"
+
+
+def _disk(run: Run, recipe: Recipe, policy: Policy, iterations: int) -> tuple[dict[str, Any], list[str]]:
+    module, spec = policy.module, policy.spec
+    weights = bytes_of(module.parameters())
+    state = 2 * bytes_of(parameter for parameter in module.parameters() if parameter.requires_grad)
+    disk = disk_of(run, recipe, weights, state, spec.chunk, spec.cameras)
+    total = disk.total(iterations, recipe.run, recipe.eval.every)
+    present, free = used_bytes(run.folder), free_disk(run.folder)
+    found = {**vars(disk), "total": total, "present": present, "free": free}
+    if total - present <= free:
+        return found, []
+    told = f"{iterations} iterations take {(total - present) / GB:.1f} GB more, {free / GB:.1f} GB are free on the disk"
+    return found, [f"{told} of {run.folder}: {_mend(disk, recipe, iterations, present + free, bool(present))}"]
+
+
+def _mend(disk: Disk, recipe: Recipe, iterations: int, most: float, begun: bool) -> str:
+    """The settings, which a run that has begun cannot change, or the number of iterations that a disk has room for."""
+    every = recipe.eval.every
+    policies: dict[str, Any] = {"keep_policies": max(iterations, 1)}
+    images: dict[str, Any] = {"keep_images": 1}
+    for changes in () if begun else (policies, images, policies | images):
+        total = disk.total(iterations, replace(recipe.run, **changes), every)
+        if total <= most:
+            settings = " and ".join(f"run.{key}={value}" for key, value in changes.items())
+            return f"{settings} would do ({total / GB:.1f} GB)"
+    fits = [n for n in range(1, iterations) if disk.total(n, recipe.run, every) <= most]
+    return f"--iterations {fits[-1]} fits" if fits else "make room, or choose another disk"

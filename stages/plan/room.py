@@ -1,0 +1,76 @@
+"""What an update holds in memory on every device, part by part, and what of it would have to change to fit."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from data.cores import cores
+from stages.plan.machine import GB, Machine
+from stages.plan.memory import step_memory
+from stages.plan.subject import gathered_bytes
+from stages.policies.base import Policy
+from stages.recipe import Recipe
+from stages.sim.tasks import select_tasks
+
+WORKER = 350e6
+"""bytes of a simulator process, of the look lite with ten tasks loaded (README)"""
+
+
+@dataclass(frozen=True)
+class Room:
+    """Bytes on every device at the worst moment of an update."""
+
+    queries: int
+    """of the largest micro-batch"""
+    parts: dict[str, float]
+    """by what they are for"""
+
+    @property
+    def peak(self) -> float:
+        """Their sum."""
+        return sum(self.parts.values())
+
+
+def room(policy: Policy, recipe: Recipe, machine: Machine, microbatch: int | None = None) -> Room:
+    """What the update of a recipe takes on a machine.
+
+    Args:
+        policy: see `subject.planned_policy`.
+        microbatch: instead of the recipe's.
+    """
+    queries = largest_part(-(-recipe.update.minibatch // machine.devices), microbatch or recipe.update.microbatch)
+    tasks = select_tasks(recipe.collect.suite, recipe.collect.tasks)
+    step = step_memory(policy, queries, [task.instruction for task in tasks])
+    whole = {"weights": step.weights, "gradients": step.gradients, "optimizer": step.optimizer}
+    parts = {name: value / machine.devices for name, value in whole.items()}
+    if machine.devices > 1:
+        parts["gathered"] = gathered_bytes(policy.module)
+    parts["activations"] = step.activations
+    if machine.shared:
+        parts["rollouts"] = _rollouts(recipe, policy, len(tasks))
+        parts["simulators"] = (recipe.collect.workers or cores()) * WORKER
+    return Room(queries, parts)
+
+
+def advice(policy: Policy, recipe: Recipe, machine: Machine, needed: Room) -> str:
+    """The change that makes an update fit: smaller micro-batches, else more memory."""
+    queries = needed.queries // 2
+    while queries:
+        smaller = room(policy, recipe, machine, queries)
+        if smaller.peak <= machine.free:
+            return f"update.microbatch={queries} would do ({smaller.peak / GB:.1f} GB)"
+        queries //= 2
+    return f"train fewer weights, or on a device with {needed.peak / GB:.0f} GB free"
+
+
+def largest_part(total: int, most: int) -> int:
+    """The largest of as few near equal parts of `total` as have no more than `most` each."""
+    parts: Sequence[int] = range(-(-total // most))
+    return -(-total // len(parts))
+
+
+def _rollouts(recipe: Recipe, policy: Policy, tasks: int) -> float:
+    """The images of an iteration's queries, which an update has in main memory, twice while it puts them together."""
+    settings, spec = recipe.collect, policy.spec
+    horizon = settings.horizon or select_tasks(settings.suite, settings.tasks)[0].horizon
+    queries = tasks * settings.groups * settings.samples * -(-horizon // spec.chunk)
+    return 2.0 * queries * sum(3 * side * side for side in spec.cameras.values())

@@ -1,0 +1,48 @@
+"""The policy that a run is about to train, without memory for its weights, and what of it an update trains."""
+
+import torch
+from torch import nn
+
+from data.runs import Run
+from stages.plan.adapters import add_adapters
+from stages.plan.live import bytes_of
+from stages.policies.base import Policy, outline_policy
+from stages.policies.mini import MiniConfig, MiniPolicy
+from stages.recipe import Recipe
+
+
+def planned_policy(run: Run, recipe: Recipe, rank: int = 0) -> Policy:
+    """The newest policy of the run, else the one it starts from, on the meta device.
+
+    Args:
+        rank: of the adapters that an update trains; 0: it trains all weights.
+
+    Raises:
+        UserError: see `load_policy`.
+    """
+    made = run.policies()
+    source = run.policy(made[-1]) if made else recipe.run.policy
+    policy = outline_policy(source) if source else _new(recipe)
+    if rank:
+        add_adapters(policy.module, rank)
+    return policy
+
+
+def _new(recipe: Recipe) -> Policy:
+    sft = recipe.sft
+    policy = MiniPolicy(MiniConfig(cameras=sft.cameras(), chunk=sft.chunk, bins=sft.bins))
+    policy.module.to(torch.device("meta"))
+    return policy
+
+
+def count(module: nn.Module, trained: bool = False) -> int:
+    """Parameters, or those that an update trains."""
+    return sum(p.numel() for p in module.parameters() if p.requires_grad or not trained)
+
+
+def gathered_bytes(module: nn.Module) -> int:
+    """What every device of a group holds whole (FSDP): the largest block, and all that is in no block."""
+    blocks = [block for part in module.modules() if isinstance(part, nn.ModuleList) for block in part]
+    within = {id(parameter) for block in blocks for parameter in block.parameters()}
+    outside = bytes_of(parameter for parameter in module.parameters() if id(parameter) not in within)
+    return outside + max((bytes_of(block.parameters()) for block in blocks), default=0)

@@ -1,0 +1,97 @@
+"""Plans of runs: on this machine, on an imagined one, and the refusal of what does not fit."""
+
+import json
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from data.errors import UserError
+from stages.loop import run_loop
+from stages.plan import plan as planning
+from stages.plan import room as rooms
+from stages.plan.disk import Disk, free_disk, used_bytes
+from stages.plan.machine import Machine, imagined
+from stages.plan.plan import make_plan
+from stages.plan.room import largest_part
+from stages.recipe import Recipe, RunSettings, load_recipe
+from tests.stages.policies.openvla_oft import tiny
+
+
+def quick(*changes: str) -> Recipe:
+    return load_recipe("quick", changes)
+
+
+def test_a_plan_of_a_new_run_is_json_and_makes_nothing(tmp_path: Path) -> None:
+    plan = make_plan(tmp_path / "run", quick(), 12)
+    assert json.loads(json.dumps(plan)) == plan
+    assert plan["policy"]["trained"] == plan["policy"]["parameters"] == 2_528_728
+    memory = plan["memory"]
+    assert memory["queries"] == 32 and memory["peak"] == sum(memory["parts"].values()) < memory["free"]
+    assert (plan["done"], plan["time"], plan["problems"]) == (0, None, [])
+    assert not (tmp_path / "run").exists()
+
+
+def test_devices_share_all_but_activations(tmp_path: Path) -> None:
+    checkpoint = tiny.make(tmp_path / "checkpoint", suite="libero_spatial")
+    recipe = load_recipe("openvla", [f"run.policy={checkpoint}", "update.microbatch=4"])
+    one, four = (make_plan(tmp_path / "run", recipe, 1, imagined(8, n))["memory"]["parts"] for n in (1, 4))
+    for name in ("weights", "gradients", "optimizer"):
+        assert four[name] == one[name] / 4
+    assert four["activations"] == one["activations"] and 0 < four["gathered"] < one["weights"]
+    adapters = make_plan(tmp_path / "run", recipe, 1, imagined(8, 1), rank=4)
+    assert adapters["memory"]["parts"]["optimizer"] < one["optimizer"] / 100
+    assert adapters["policy"]["trained"] < adapters["policy"]["parameters"] / 100
+
+
+def test_a_micro_batch_that_fits_is_named(tmp_path: Path) -> None:
+    recipe = quick("update.microbatch=64")
+    parts = make_plan(tmp_path / "run", recipe, 1, imagined(1, 1))["memory"]["parts"]
+    free = sum(parts.values()) - parts["activations"] / 4
+    (told,) = make_plan(tmp_path / "run", recipe, 1, Machine("a small one", free))["problems"]
+    assert "an update takes 0.1 GB, 0.1 GB are free on a small one: update.microbatch=32 would do" in told
+    (told,) = make_plan(tmp_path / "run", recipe, 1, Machine("a small one", 1e6))["problems"]
+    assert "on a device with" in told
+
+
+def test_a_step_that_cannot_be_foreseen_is_no_problem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: Any) -> None:
+        raise RuntimeError("no value\nhere")
+
+    monkeypatch.setattr(rooms, "step_memory", fails)
+    plan = make_plan(tmp_path / "run", quick(), 12)
+    assert plan["memory"]["error"] == "RuntimeError: no value here" and not plan["problems"]
+
+
+def test_a_loop_that_does_not_fit_the_disk_is_refused_before_there_is_a_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(iterations: int) -> str:
+        with pytest.raises(UserError) as told:
+            run_loop(tmp_path / "run", quick(), iterations, lambda *_: nullcontext(lambda *_: None), lambda _: None)
+        assert not (tmp_path / "run").exists()
+        return str(told.value)
+
+    monkeypatch.setattr(planning, "free_disk", lambda _: 800e6)
+    assert "run.keep_policies=30 would do" in refused(30)
+    assert "--iterations " in refused(1000)
+    monkeypatch.setattr(planning, "free_disk", lambda _: 1e6)
+    assert "make room" in refused(12)
+
+
+def test_what_a_run_keeps() -> None:
+    disk = Disk(images=100.0, records=1.0, policy=10.0, optimizer=20.0, evaluation=5.0, demos=7.0)
+    assert disk.total(0, RunSettings(), 0) == 7 + 4 * 10 + 3 * 20
+    assert disk.total(20, RunSettings(), 10) == 7 + 6 * 10 + 3 * 20 + 4 * 5 + 4 * 100 + 20
+
+
+def test_bytes_on_disk(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "file").write_bytes(b"x" * 10_000)
+    assert 10_000 <= used_bytes(tmp_path) <= 16_384 and used_bytes(tmp_path / "nothing") == 0
+    assert free_disk(tmp_path / "not" / "there") > 0
+
+
+def test_parts_of_a_minibatch() -> None:
+    assert [largest_part(total, 32) for total in (128, 16, 33, 100)] == [32, 16, 17, 25]
