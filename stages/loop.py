@@ -134,7 +134,17 @@ class _Stages:
         store, old, new = run.rollouts(n), run.policy(n - 1), run.policy(n)
         start = run.policy(0) if settings.kl_coef else None
         held = self._resident.kept(old)
-        work = partial(update_policy, store, old, new, label, settings, policy=held, reference=start)
+        work = partial(
+            update_policy,
+            store,
+            old,
+            new,
+            label,
+            settings,
+            policy=held,
+            reference=start,
+            save_every=self._recipe.run.save_every,
+        )
         self._do(n, "update", "minibatches", lambda tick: work(progress=tick))
         self._resident.became(new)
 

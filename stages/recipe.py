@@ -50,9 +50,14 @@ class RunSettings:
     pack_after: int = 20
     """iterations after which a store becomes one zip file; 0: never"""
 
+    save_every: int = 0
+    """optimizer steps from one checkpoint of an update to the next; 0: a killed update begins again"""
+
     def __post_init__(self) -> None:
-        if self.keep_images < 1 or self.keep_policies < 1 or self.pack_after < 0:
-            raise UserError("run.keep_images and run.keep_policies must be 1 or more, run.pack_after 0 or more")
+        if min(self.keep_images, self.keep_policies) < 1 or min(self.pack_after, self.save_every) < 0:
+            raise UserError(
+                "run.keep_images and run.keep_policies must be 1 or more, run.pack_after and run.save_every 0 or more"
+            )
 
 
 @dataclass(frozen=True)
@@ -81,7 +86,7 @@ class Recipe:
         return sections
 
 
-NOT_CONTENT = {"workers", "slots", "watchdog", "skip_errors", "preflight"}
+NOT_CONTENT = {"workers", "slots", "watchdog", "skip_errors", "preflight", "save_every"}
 """Settings that change how a run goes, not what an episode comes to: free to change when it goes on."""
 
 RETIRED = {"update": {"credit": "episode", "max_logprob_gap": 1e-3}}

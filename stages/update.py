@@ -25,6 +25,7 @@ from data.lineage import digest, digest_files
 from data.store import RolloutStore
 from stages.learning.algorithms import ALGORITHMS
 from stages.learning.batch import Batch, Selection, build_batch, rollouts_digest, select
+from stages.learning.checkpoints import Checkpoints
 from stages.learning.reference import with_reference
 from stages.learning.settings import UpdateSettings
 from stages.learning.threads import torch_threads
@@ -49,6 +50,7 @@ def update_policy(
     threads: int | None = None,
     progress: Tick | None = None,
     reference: str | Path | None = None,
+    save_every: int = 0,
 ) -> dict[str, Any]:
     """Train the policy that collected `store` on it, and save it as `out`; a second call with the same inputs does not.
 
@@ -62,6 +64,7 @@ def update_policy(
         threads: torch threads; by default one a core.
         progress: called as `progress(done, total, note)` after every optimizer step.
         reference: folder of the policy that kl_coef keeps the new one near; given if and only if that is above 0.
+        save_every: optimizer steps between checkpoints, from which a killed update goes on; 0: it begins again.
 
     Returns:
         label, algorithm, out, weights (digest of `out`), policy (digest of `policy_dir`), reward, inputs, settings,
@@ -97,12 +100,14 @@ def update_policy(
                     batch = with_reference(batch, Path(reference), policy, temperature, settings)
                 batch, judged = _credited(batch, selection, policy, settings, seed)
                 trainer = Trainer(policy, settings, policy_dir)
-                fill, health = trainer.save, trainer.fit(batch, temperature, seed, progress) | judged
+                halfway = Checkpoints(out, inputs, save_every) if save_every else None
+                fill, health = trainer.save, trainer.fit(batch, temperature, seed, progress, halfway) | judged
             speed["samples_per_second"] = health.pop("samples_per_second")
         facts = {"kind": "update", "inputs": inputs, "updated": batch is not None, "health": health}
         counts = _counts(selection, len(batch) if batch else 0)
         if group.is_main_process:
             write_checkpoint(out, fill, asked | facts | counts | extend_history(read_record(policy_dir), opened))
+            Checkpoints(out, inputs, save_every).remove()
         group.wait_for_everyone()
     elif policy is not None:
         policy.module.load_state_dict(load_policy(out).module.state_dict())

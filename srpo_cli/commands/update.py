@@ -25,6 +25,9 @@ def command(
         typer.Option(help="A policy folder; --set kl_coef keeps the new policy near it.", show_default=False),
     ] = None,
     processes: Annotated[int, typer.Option(min=1, help="Processes that learn together: one a GPU, say.")] = 1,
+    save_every: Annotated[
+        int, typer.Option(min=0, help="Optimizer steps from one checkpoint to the next; 0: none.")
+    ] = 0,
     label: Label = None,
     assign: Assign = [],
     json: Json = False,
@@ -37,7 +40,8 @@ def command(
     Of grpo and ppo: clip_low, clip_high, dual_clip. Of all but bc: eps, negative_scale. Of grpo and awr: estimator,
     scale. Of ppo: gae_lambda. Of awr: awr_temperature, awr_clip.
 
-    On several machines, or with FSDP: `accelerate launch --config_file C -m srpo_cli update ...`.
+    Killed, the same command ends with the same weights, from its last checkpoint (--save-every) or from the start.
+    On several machines: `accelerate launch --config_file C -m srpo_cli update ...`.
 
     Example: `srpo update rollouts.zarr --policy policies/start --out policies/next --set negative_scale=0.3`
     """
@@ -50,7 +54,17 @@ def command(
         raise typer.Exit(run_together(sys.argv[1:], processes))
     settings = from_options(UpdateSettings, locals(), "update")
     with progress("update", "minibatches") as tick:
-        result = update_policy(store, policy, policy_out, reward, settings, label, progress=tick, reference=reference)
+        result = update_policy(
+            store,
+            policy,
+            policy_out,
+            reward,
+            settings,
+            label,
+            progress=tick,
+            reference=reference,
+            save_every=save_every,
+        )
     emit(result, json, _show)
 
 
