@@ -85,7 +85,6 @@ def update_policy(
     asked = {"algorithm": settings.algorithm, "reward": reward_label, "policy": weights, "settings": asdict(settings)}
     asked |= {"reference": weights_digest(reference)} if reference else {}
     inputs = _inputs(opened, asked, selection, policy_dir)
-    asked |= {"stores": names([store, *more])} if more else {}
     label = choose_label(opened.parts[0], "update", label, settings.algorithm, asked)
     group = PartialState(cpu=not torch.cuda.is_available())
     present = holds(out, inputs)
@@ -106,6 +105,7 @@ def update_policy(
                 fill, health = trainer.save, trainer.fit(batch, temperature, seed, progress) | judged
             speed["samples_per_second"] = health.pop("samples_per_second")
         facts = {"kind": "update", "inputs": inputs, "updated": batch is not None, "health": health}
+        facts |= {"stores": names([store, *more])} if more else {}
         counts = _counts(selection, len(batch) if batch else 0)
         if group.is_main_process:
             write_checkpoint(out, fill, asked | facts | counts | extend_history(read_record(policy_dir), opened))
