@@ -65,7 +65,7 @@ def update_policy(
         progress: called as `progress(done, total, note)` after every optimizer step.
         reference: folder of the policy that kl_coef keeps the new one near; given if and only if that is above 0.
         more: further stores of the same batch, collected with the same policy and temperature; the label goes into
-            `store` alone, and names them all.
+            `store` alone, and names them all. (Of another batch with the same settings it is written over.)
 
     Returns:
         label, algorithm, out, weights (digest of `out`), policy (digest of `policy_dir`), reward, inputs, settings,
