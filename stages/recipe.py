@@ -21,6 +21,20 @@ from stages.sft import SftSettings
 
 
 @dataclass(frozen=True)
+class CollectRecipe(CollectSettings):
+    """The rollouts of a run."""
+
+    refill: int = 0
+    """rounds of further groups at most, each of as many as the iteration lacks after dropping those that teach nothing;
+    0: it does with what is left"""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.refill < 0:
+            raise UserError(f"refill must be 0 or more, not {self.refill}")
+
+
+@dataclass(frozen=True)
 class EncodeRecipe(EncodeSettings):
     """The encode stage of a run."""
 
@@ -66,7 +80,7 @@ class Recipe:
 
     demo: DemoSettings
     sft: SftSettings
-    collect: CollectSettings
+    collect: CollectRecipe
     encode: EncodeRecipe
     reward: RewardSettings
     update: UpdateSettings
@@ -95,7 +109,7 @@ RETIRED = {"update": {"credit": "episode", "max_logprob_gap": 1e-3}}
 SECTIONS: dict[str, type[Any]] = {
     "demo": DemoSettings,
     "sft": SftSettings,
-    "collect": CollectSettings,
+    "collect": CollectRecipe,
     "encode": EncodeRecipe,
     "reward": RewardSettings,
     "update": UpdateSettings,

@@ -34,7 +34,8 @@ def command(
     """Post-train a policy: demonstrations, imitation, then iterations of collect, encode, reward, update.
 
     With `--policy` the run starts from that policy instead of demonstrations (setting run.policy). Stopped at any
-    moment, the same command goes on where it was. `--set section.key=value` changes one setting.
+    moment, the same command goes on where it was. `--set section.key=value` changes one setting. `collect.refill=N`
+    (dynamic sampling): groups that teach nothing are replaced by further ones, in N rounds at most.
 
     Examples: `srpo loop runs/try --preset quick --iterations 12 --set update.lr=2e-4`,
     `srpo loop runs/on --preset quick --policy runs/try/policies/012`

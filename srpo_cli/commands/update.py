@@ -1,4 +1,4 @@
-"""`srpo update STORE --policy P --out POLICY`: a better policy from rewarded rollouts."""
+"""`srpo update STORE... --policy P --out POLICY`: a better policy from rewarded rollouts."""
 
 import sys
 from collections.abc import Mapping
@@ -8,14 +8,14 @@ from typing import Annotated, Any
 import typer
 
 from srpo_cli.console import emit, out, progress, table
-from srpo_cli.options import Assign, Json, Label, PolicyIn, PolicyOut, Store
+from srpo_cli.options import Assign, Json, Label, PolicyIn, PolicyOut, Stores
 
 ALGORITHM = """grpo: clipped, group-relative policy gradient; ppo: the same with a critic, fitted on the batch; awr:
 advantage-weighted regression; bc: imitation of the successes."""
 
 
 def command(
-    store: Store,
+    stores: Stores,
     policy: PolicyIn,
     policy_out: PolicyOut,
     reward: Annotated[str, typer.Option(help="The label of the reward to learn from.")] = "paper",
@@ -33,6 +33,9 @@ def command(
     json: Json = False,
 ) -> None:
     """Train the policy that collected a store on its reward.
+
+    Several stores (of one policy and temperature, collected with other seeds) are one batch; reward them together, too.
+    The label goes into the first.
 
     Settings (--set): epochs, minibatch, microbatch, average (token, query, episode), lr, lr_half, beta1, beta2,
     weight_decay, grad_norm, kl_coef, kl_estimator (k1, k2, k3, exact), entropy_coef, max_kl, max_logprob_gap, seed.
@@ -55,7 +58,7 @@ def command(
     settings = from_options(UpdateSettings, locals(), "update")
     with progress("update", "minibatches") as tick:
         result = update_policy(
-            store,
+            stores[0],
             policy,
             policy_out,
             reward,
@@ -64,6 +67,7 @@ def command(
             progress=tick,
             reference=reference,
             save_every=save_every,
+            more=stores[1:],
         )
     emit(result, json, _show)
 
