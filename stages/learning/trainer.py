@@ -24,7 +24,7 @@ from stages.learning.batch import Batch
 from stages.learning.objectives import KL_ESTIMATORS, k3, masked_sum, probability_ratio
 from stages.learning.precision import full_precision, logprob_tolerance
 from stages.learning.settings import TrainerSettings
-from stages.policies.base import ACTION_DIM, Policy, log_probabilities, token_logprob
+from stages.policies.base import ACTION_DIM, Policy, log_probabilities, save_policy, token_logprob
 
 STATE_FILE = "trainer.safetensors"
 Tick = Callable[..., None]
@@ -86,7 +86,7 @@ class Trainer:
 
     def save(self, folder: Path) -> None:
         """Write the policy and the optimizer's state into the existing `folder`."""
-        self.policy.save(folder)
+        save_policy(self.policy, folder)
         save_optimizer(self.optimizer, self.names, folder / STATE_FILE)
 
     def _gradient(self, batch: Batch, rows: np.ndarray, temperature: float, name: str) -> dict[str, float]:
