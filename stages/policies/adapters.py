@@ -43,7 +43,7 @@ def add_adapters(policy: Policy, base: Base, rank: int, alpha: int, seed: int) -
     from peft import LoraConfig
 
     lora = LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=0.0, target_modules=policy.adapted_layers())
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed % 2**63)
         _inject(policy, Adapters(base, lora))
 
