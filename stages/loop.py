@@ -23,6 +23,8 @@ from stages.demo import make_demos
 from stages.encode import encode_store
 from stages.evaluate import Watch, evaluate
 from stages.learning.trainer import STATE_FILE
+from stages.policies.adapted import base_of
+from stages.policies.base import read_config
 from stages.policies.resident import Resident
 from stages.recipe import RETIRED, Recipe, make_recipe
 from stages.reward import reward_store
@@ -60,7 +62,7 @@ def run_loop(
         check_tracker(track)
     began = time.monotonic()
     if recipe.run.policy and not Run(folder).policies():
-        check_start(recipe.run.policy, recipe.collect, recipe.eval)
+        check_start(recipe.run.policy, recipe.update, recipe.collect, recipe.eval)
     run = Run.start(folder, recipe.sections(), make_recipe({}).sections(), RETIRED)
     done = run.finished()
     with tracking(run, track) as follow, make_pool(recipe.collect) as pool:
@@ -209,14 +211,14 @@ def iteration_seed(seed: int, n: int) -> int:
 def tidy(run: Run, recipe: Recipe, n: int) -> None:
     """After iteration n: drop what is only needed to redo old iterations, so that a long run stays small.
 
-    Of the older policies every tenth (`run.keep_policies`) and the start stay, without optimizer state; images stay
-    for the last `run.keep_images` iterations; older stores are packed into one file each.
+    Of the older policies every tenth (`run.keep_policies`), the start and one that adapters belong to stay, without
+    optimizer state; images stay for the last `run.keep_images` iterations; older stores are packed into one file each.
     """
     settings = recipe.run
     old = n - 2
     if old >= 0:
         (run.policy(old) / STATE_FILE).unlink(missing_ok=True)
-        if old % settings.keep_policies:
+        if old % settings.keep_policies and not _is_base(run.policy(old), run.policy(n)):
             _remove_policy(run, old)
     if n > settings.keep_images:
         _unpacked(run, n - settings.keep_images, lambda store: RolloutStore.open(store, writable=True).drop_images())
@@ -228,6 +230,11 @@ def _unpacked(run: Run, n: int, work: Callable[[Path], object]) -> None:
     for store in rounds_of(run, n):
         if store.is_dir():
             work(store)
+
+
+def _is_base(folder: Path, adapted: Path) -> bool:
+    base = base_of(adapted, read_config(adapted))
+    return base is not None and Path(base.policy) == folder.resolve()
 
 
 def _remove_policy(run: Run, n: int) -> None:

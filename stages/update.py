@@ -24,6 +24,7 @@ from data.joined import Rollouts, names, open_rollouts
 from data.labels import choose_label
 from data.lineage import digest, digest_files
 from data.store import RolloutStore
+from stages.learning.adapting import become, make_trainable
 from stages.learning.algorithms import ALGORITHMS
 from stages.learning.batch import Batch, Selection, build_batch, rollouts_digest, select
 from stages.learning.checkpoints import Checkpoints
@@ -31,7 +32,8 @@ from stages.learning.reference import with_reference
 from stages.learning.settings import UpdateSettings
 from stages.learning.threads import torch_threads
 from stages.learning.trainer import STATE_FILE, Trainer
-from stages.policies.base import Policy, load_policy, weights_digest
+from stages.policies.adapted import base_of, write_base
+from stages.policies.base import Policy, load_policy, read_config, weights_digest
 from stages.policies.source import policy_folder
 from stages.policies.trained import KEY as HISTORY
 from stages.policies.trained import extend_history
@@ -60,7 +62,8 @@ def update_policy(
 
     Args:
         store: rollouts, all done, with a reward.
-        policy_dir: the policy they were collected with; its optimizer state, if it has one, is continued.
+        policy_dir: folder or Hub id of the policy they were collected with; its optimizer state, if it has one, is
+            continued, but not when adapters are new.
         label: where to write in the store; by default the algorithm, or ALGORITHM-xxxxxx when that holds another.
         policy: the policy of `policy_dir`, already loaded; it ends with the weights of `out`.
         threads: torch threads; by default one a core.
@@ -77,10 +80,11 @@ def update_policy(
         there are several.
 
     Raises:
-        UserError: see `open_rollouts`, `select`, `build_batch`, `Trainer`; a policy that did not collect the store; an
-            `out` that holds another policy; kl_coef without reference or the reverse.
+        UserError: see `open_rollouts`, `select`, `build_batch`, `check_trainable`, `Trainer`; a policy that did not
+            collect the store; an `out` that holds another policy; kl_coef without reference or the reverse.
     """
-    settings, policy_dir, out = settings or UpdateSettings(), policy_folder(policy_dir), Path(out)
+    settings, named, out = settings or UpdateSettings(), policy_dir, Path(out)
+    policy_dir = policy_folder(named)
     _check_reference(settings, reference)
     opened = open_rollouts([store, *more])
     weights = _check_policy(opened, policy_dir)
@@ -100,11 +104,12 @@ def update_policy(
         if batch is not None:
             policy = policy or load_policy(policy_dir, group.device)
             seed, temperature = int(digest(settings.seed, weights), 16), float(opened.attrs["temperature"])
+            state = None if make_trainable(policy, settings, named, weights, seed) else policy_dir
             with torch_threads(threads):
                 if reference:
                     batch = with_reference(batch, Path(reference), policy, temperature, settings)
                 batch, judged = _credited(batch, selection, policy, settings, seed)
-                trainer = Trainer(policy, settings, policy_dir)
+                trainer = Trainer(policy, settings, state)
                 halfway = Checkpoints(out, inputs, save_every) if save_every else None
                 fill, health = trainer.save, trainer.fit(batch, temperature, seed, progress, halfway) | judged
             speed["samples_per_second"] = health.pop("samples_per_second")
@@ -116,7 +121,7 @@ def update_policy(
             Checkpoints(out, inputs, save_every).remove()
         group.wait_for_everyone()
     elif policy is not None:
-        policy.module.load_state_dict(load_policy(out).module.state_dict())
+        become(policy, out)
     attrs = {key: value for key, value in read_record(out).items() if key != HISTORY}
     attrs |= {"checkpoint": out.name, "weights": weights_digest(out)}
     written = group.is_main_process and _write_label(opened.parts[0], label, attrs)
@@ -178,6 +183,9 @@ def _counts(selection: Selection, queries: int) -> dict[str, int]:
 def _copy(policy_dir: Path, folder: Path) -> None:
     for file in (file for pattern in ("*.json", "*.pt", "*.safetensors") for file in policy_dir.glob(pattern)):
         shutil.copyfile(file, folder / file.name)
+    base = base_of(policy_dir, read_config(policy_dir))
+    if base is not None:
+        write_base(base, folder)
 
 
 def _write_label(store: RolloutStore, label: str, attrs: dict[str, Any]) -> bool:

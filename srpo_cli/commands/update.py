@@ -43,8 +43,11 @@ def command(
     Of grpo and ppo: clip_low, clip_high, dual_clip. Of all but bc: eps, negative_scale. Of grpo and awr: estimator,
     scale. Of ppo: gae_lambda. Of awr: awr_temperature, awr_clip.
 
+    lora_rank trains LoRA adapters (peft) instead of the weights, lora_alpha scales them; the new folder holds them
+    alone, and `srpo merge` makes a whole policy of it.
+
     Killed, the same command ends with the same weights, from its last checkpoint (--save-every) or from the start.
-    On several machines: `accelerate launch --config_file C -m srpo_cli update ...`.
+    On several machines: `accelerate launch -m srpo_cli update ...`.
 
     Example: `srpo update rollouts.zarr --policy policies/start --out policies/next --set negative_scale=0.3`
     """

@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from data.errors import UserError
+from stages.learning.adapting import become
 from stages.learning.algorithms import ALGORITHMS
 from stages.learning.averaging import token_weights
 from stages.learning.batch import Batch
@@ -25,7 +26,7 @@ from stages.learning.checkpoints import Checkpoints, Halfway
 from stages.learning.objectives import KL_ESTIMATORS, k3, masked_sum, probability_ratio
 from stages.learning.precision import full_precision, logprob_tolerance
 from stages.learning.settings import TrainerSettings
-from stages.policies.base import ACTION_DIM, Policy, load_policy, log_probabilities, token_logprob
+from stages.policies.base import ACTION_DIM, Policy, log_probabilities, save_policy, token_logprob
 
 STATE_FILE = "trainer.safetensors"
 Tick = Callable[..., None]
@@ -99,14 +100,13 @@ class Trainer:
         if not found:
             return Halfway()
         folder, so_far = found
-        device = next(self.policy.module.parameters()).device
-        self.policy.module.load_state_dict(load_policy(folder, device).module.state_dict())
+        become(self.policy, folder)
         restore_optimizer(self.optimizer.optimizer, self.names, folder / STATE_FILE)
         return so_far
 
     def save(self, folder: Path) -> None:
         """Write the policy and the optimizer's state into the existing `folder`."""
-        self.policy.save(folder)
+        save_policy(self.policy, folder)
         save_optimizer(self.optimizer, self.names, folder / STATE_FILE)
 
     def _gradient(self, batch: Batch, rows: np.ndarray, temperature: float, name: str) -> dict[str, float]:
