@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -64,6 +65,32 @@ def test_a_killed_update_ends_as_if_it_had_not_been(
     state = "trainer.safetensors"
     assert (out / state).read_bytes() == (tmp_path / "straight" / state).read_bytes()
     assert again["health"] == straight["health"]
+
+
+def test_adapters_go_on_as_well(tiny_policy, tiny_folder, made_up_store, tmp_path: Path) -> None:
+    pytest.importorskip("peft")
+    store, settings = made_up_store(tiny_policy, tiny_folder), replace(SETTINGS, lora_rank=2)
+    update_policy(store, tiny_folder, tmp_path / "straight", "binary", settings, "straight", threads=1)
+
+    def stop(done: int, total: int, note: str) -> None:
+        if done == 3:
+            raise KeyboardInterrupt
+
+    out, told = tmp_path / "out", list[int]()
+    with pytest.raises(KeyboardInterrupt):
+        update_policy(store, tiny_folder, out, "binary", settings, threads=1, save_every=2, progress=stop)
+    update_policy(
+        store,
+        tiny_folder,
+        out,
+        "binary",
+        settings,
+        threads=1,
+        save_every=2,
+        progress=lambda done, total, note: told.append(done),
+    )
+    assert told[0] == 3
+    assert weights_digest(out) == weights_digest(tmp_path / "straight")
 
 
 def test_checkpoints_of_another_update_are_passed_over(tmp_path: Path) -> None:
