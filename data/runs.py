@@ -4,6 +4,7 @@ run.toml                 the resolved settings, written once, checked on resume
 demos.zarr               the demonstrations that the start was trained on
 policies/000 ... NNN     000 is the start; iteration n (from 1) reads NNN = n-1 and writes n
 rollouts/000.zarr ...    iteration n writes n-1
+rollouts/000-1.zarr ...  its further rounds, in place of groups that teach nothing (collect.refill)
 eval/000.zarr ...        evaluation of policy 000 ... by the loop
 eval/LABEL/000.zarr ...  the same by `srpo eval --run`, a label for what was asked
 metrics.jsonl            one line per stage and iteration
@@ -101,9 +102,9 @@ class Run:
         folders = [p for p in (self.folder / "policies").glob("[0-9]*") if p.name.isdigit()]
         return sorted(int(p.name) for p in folders if (p / "config.json").is_file() and any(p.glob("*.safetensors")))
 
-    def rollouts(self, iteration: int) -> Path:
-        """Store of iteration 1, 2, ..."""
-        return self.folder / "rollouts" / f"{iteration - 1:03d}.zarr"
+    def rollouts(self, iteration: int, number: int = 0) -> Path:
+        """Store of iteration 1, 2, ...; of its further round `number` 1, 2, ..., if that is given."""
+        return self.folder / "rollouts" / f"{iteration - 1:03d}{f'-{number}' if number else ''}.zarr"
 
     def evaluation(self, number: int) -> Path:
         """Store of the evaluation of policy `number`."""

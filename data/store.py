@@ -172,6 +172,11 @@ class RolloutStore:
     def __len__(self) -> int:
         return len(self.plan)
 
+    @property
+    def parts(self) -> list["RolloutStore"]:
+        """The stores that it is of: itself (several, in `data.joined`)."""
+        return [self]
+
     def sweep(self, episodes: Collection[int], groups: Sequence[str] = ("episode", "step", "query")) -> None:
         """Remove what a killed writer left half-written of some episodes in `groups`; only for their sole writer."""
         sweep_partial(self.path, groups, episodes)

@@ -20,7 +20,7 @@ from data.errors import UserError
 from data.rates import store_rates
 from data.shards import WHOLE, Shard
 from data.store import DONE, Plan, RolloutStore
-from stages.initial_states import failure_rates, share_out
+from stages.initial_states import failure_rates, share_out, spread
 from stages.policies.acting import episode_seeds, make_actor, one_thread
 from stages.policies.base import Policy, identity, load_policy
 from stages.policies.source import policy_folder
@@ -28,6 +28,9 @@ from stages.sim.settings import RolloutSettings, make_pool
 from stages.sim.tasks import Task, draw_inits, select_inits, select_tasks
 from stages.sim.workers.filling import Tick, fill, rollout_request
 from stages.sim.workers.pool import Pool
+
+REFILL = 1
+"""tells the generator of a refill's tasks from those of a task's initial states"""
 
 
 @dataclass(frozen=True)
@@ -49,28 +52,60 @@ class CollectSettings(RolloutSettings):
             raise UserError(f"groups and samples must be 1 or more, not {self.groups} and {self.samples}")
 
 
-def make_plan(tasks: Sequence[Task], settings: CollectSettings, earlier: Sequence[RolloutStore] = ()) -> Plan:
+@dataclass(frozen=True)
+class Refill:
+    """Groups in place of those of earlier rounds that teach nothing."""
+
+    groups: int
+    """how many, of all tasks together; 1 or more"""
+    rounds: Sequence[str | Path]
+    """the stores of the rounds before, oldest first, collected with the same settings"""
+
+
+def make_plan(
+    tasks: Sequence[Task],
+    settings: CollectSettings,
+    earlier: Sequence[RolloutStore] = (),
+    groups: int | None = None,
+    rounds: Sequence[RolloutStore] = (),
+) -> Plan:
     """Which episodes to run: for every task `groups` initial states (on average, with draw=hard), each `samples` times.
 
     The states of a task are drawn without replacement by a generator of (the settings' seed, task): other tasks do not
-    change them. An episode's seed comes from (the settings' seed, its index).
+    change them. An episode's seed comes from (the settings' seed, its index). A refill goes on with both where the
+    rounds before ended; its tasks are drawn by a generator of (the settings' seed, the number of those rounds).
 
     Args:
         earlier: rollouts of the iterations before, oldest first, for draw=hard; without any it is even.
+        groups: of a refill, of all tasks together. rounds: its rounds before, see `Refill`.
     """
     numbers, inits = [task.index for task in tasks], select_inits(settings.inits)
+    hard = settings.draw == "hard" and len(earlier) > 0
+    weight = failure_rates(numbers, earlier) if hard else np.ones(len(numbers))
     counts = np.full(len(numbers), settings.groups)
-    if settings.draw == "hard" and earlier:
-        counts = share_out(settings.groups * len(numbers), failure_rates(numbers, earlier), most=len(inits))
+    if groups is not None:
+        counts = spread(groups, weight, np.random.default_rng([settings.seed, len(rounds), REFILL]))
+    elif hard:
+        counts = share_out(settings.groups * len(numbers), weight, most=len(inits))
+    begun = sum((_groups(store.plan, numbers) for store in rounds), np.zeros(len(numbers), int))
     generators = [np.random.default_rng([settings.seed, number]) for number in numbers]
-    draws = [draw_inits(rng, inits, count) for rng, count in zip(generators, counts.tolist(), strict=True)]
+    draws = [
+        draw_inits(rng, inits, start + count)[start:]
+        for rng, start, count in zip(generators, begun.tolist(), counts.tolist(), strict=True)
+    ]
     task, init = np.repeat(numbers, counts), np.concatenate(draws)
+    before, n = sum(len(store) for store in rounds), len(task) * settings.samples
     return Plan(
         task=np.repeat(task, settings.samples),
         init_state=np.repeat(init, settings.samples),
         group=np.repeat(np.arange(len(task)), settings.samples),
-        seed=episode_seeds(settings.seed, len(task) * settings.samples),
+        seed=episode_seeds(settings.seed, before + n)[before:],
     )
+
+
+def _groups(plan: Plan, tasks: Sequence[int]) -> np.ndarray:
+    """How many groups each of K tasks has in a plan, (K,) int."""
+    return np.array([len(np.unique(plan.group[plan.task == task])) for task in tasks])
 
 
 def collect(
@@ -82,6 +117,7 @@ def collect(
     shard: Shard = WHOLE,
     earlier: Sequence[str | Path] = (),
     acting: Policy | None = None,
+    refill: Refill | None = None,
 ) -> dict[str, Any]:
     """Collect the episodes that `settings` ask for and that the store at `path` does not hold yet.
 
@@ -94,6 +130,7 @@ def collect(
         shard: the share of the episodes to run here, while others run theirs.
         earlier: stores of the iterations before, oldest first, for draw=hard.
         acting: the policy, already loaded.
+        refill: collect these groups in place of `settings.groups` of every task.
 
     Returns:
         The rates of `data.rates.store_rates` over what the store holds by now, episodes (that it is to hold), shard,
@@ -106,7 +143,9 @@ def collect(
     policy = policy_folder(policy)
     acting = acting or load_policy(policy, "auto")
     tasks = select_tasks(settings.suite, settings.tasks)
-    plan = make_plan(tasks, settings, [RolloutStore.open(path) for path in earlier])
+    before = [RolloutStore.open(path) for path in earlier]
+    rounds = [RolloutStore.open(path) for path in refill.rounds] if refill else []
+    plan = make_plan(tasks, settings, before, refill.groups if refill else None, rounds)
     request = rollout_request(
         settings,
         tasks,
@@ -118,6 +157,7 @@ def collect(
         groups=settings.groups,
         samples=settings.samples,
         **({"draw": settings.draw} if settings.draw != "even" else {}),
+        **({"round": len(rounds)} if refill else {}),
     )
     actor = make_actor(acting, request, settings)
     with one_thread():

@@ -36,6 +36,13 @@ def failure_rates(tasks: Sequence[int], earlier: Sequence[RolloutStore]) -> np.n
     return failed / seen
 
 
+def spread(groups: int, weight: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Groups of each task, (K,) int: its share of `groups` by `weight` (K,) >= 0, rounded down or up at random so that
+    it is expected exactly (systematic resampling, Kitagawa 1996)."""
+    places = (rng.random() + np.arange(groups)) * weight.sum() / groups
+    return np.bincount(np.searchsorted(weight.cumsum()[:-1], places, "right"), minlength=len(weight))
+
+
 def share_out(groups: int, weight: np.ndarray, most: int) -> np.ndarray:
     """Groups of each task, (K,) int: one each, and the others of `groups` in proportion to `weight` (K,) > 0.
 

@@ -6,7 +6,7 @@ same call goes on where it stopped and ends with the same stores.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -18,15 +18,18 @@ from data.errors import UserError
 from data.paths import pack
 from data.runs import Run
 from data.store import RolloutStore
-from stages.collect import collect
+from stages.collect import Refill, collect
 from stages.demo import make_demos
 from stages.encode import encode_store
 from stages.evaluate import Watch, evaluate
 from stages.learning.trainer import STATE_FILE
 from stages.plan.plan import check_room
+from stages.policies.adapted import base_of
+from stages.policies.base import read_config
 from stages.policies.resident import Resident
 from stages.recipe import RETIRED, Recipe, make_recipe
 from stages.reward import reward_store
+from stages.rounds import groups_lacking, groups_of_round, round_figures, rounds_of
 from stages.sft import train_sft
 from stages.sim.settings import make_pool
 from stages.sim.workers.pool import Pool
@@ -61,7 +64,7 @@ def run_loop(
     began = time.monotonic()
     check_room(folder, recipe, iterations)
     if recipe.run.policy and not Run(folder).policies():
-        check_start(recipe.run.policy, recipe.collect, recipe.eval)
+        check_start(recipe.run.policy, recipe.update, recipe.collect, recipe.eval)
     run = Run.start(folder, recipe.sections(), make_recipe({}).sections(), RETIRED)
     done = run.finished()
     with tracking(run, track) as follow, make_pool(recipe.collect) as pool:
@@ -82,6 +85,7 @@ def run_loop(
             stages.collect(n, pool)
             stages.encode(n)
             stages.reward(n)
+            stages.refill(n, pool)
             stages.update(n)
             stages.evaluate(n, pool, last=n == iterations)
             tidy(run, recipe, n)
@@ -109,34 +113,41 @@ class _Stages:
 
     def collect(self, n: int, pool: Pool) -> None:
         """Roll policy n-1 out into rollouts n."""
-        settings = replace(self._recipe.collect, seed=iteration_seed(self._recipe.collect.seed, n))
-        store, policy = self._run.rollouts(n), self._run.policy(n - 1)
-        earlier = self._earlier(n) if settings.draw == "hard" else []
-        work = partial(collect, store, policy, settings, pool, earlier=earlier)
-        self._do(n, "collect", "episodes", lambda tick: work(tick, acting=self._resident.get(policy)))
+        self._do(n, "collect", "episodes", lambda tick: self._collect(n, self._run.rollouts(n), pool, tick))
 
     def encode(self, n: int) -> None:
         """Turn every trajectory of rollouts n into an embedding, where the reward needs one."""
         if self._recipe.reward.needs_embedding:
-            store, settings = self._run.rollouts(n), self._recipe.encode
-            self._do(
-                n, "encode", "episodes", lambda tick: encode_store(store, self._label, self._label, settings, tick)
-            )
+            self._do(n, "encode", "episodes", lambda tick: self._encode(self._run.rollouts(n), tick))
 
     def reward(self, n: int) -> None:
         """Reward failures by how near they came to the successes of the same batch."""
-        embedding = self._label if self._recipe.reward.needs_embedding else None
-        earlier = self._earlier(n)
-        store, settings, label = self._run.rollouts(n), self._recipe.reward, self._recipe.reward_preset
-        self._do(n, "reward", "episodes", lambda _: reward_store(store, settings, embedding, label, earlier))
+        if len(rounds_of(self._run, n)) == 1:  # further rounds come after it, and reward all of them
+            self._do(n, "reward", "episodes", lambda _: self._reward(n, [self._run.rollouts(n)]))
+
+    def refill(self, n: int, pool: Pool) -> None:
+        """Collect and encode further groups in place of those that teach nothing; reward all rounds as one batch."""
+        if self._recipe.collect.refill:
+            self._do(n, "refill", "episodes", lambda tick: self._refill(n, pool, tick))
 
     def update(self, n: int) -> None:
         """Make policy n from policy n-1 and the rewarded rollouts n, kept near the start if `kl_coef` says so."""
         run, settings, label = self._run, self._recipe.update, self._recipe.reward_preset
-        store, old, new = run.rollouts(n), run.policy(n - 1), run.policy(n)
+        (store, *more), old, new = rounds_of(run, n), run.policy(n - 1), run.policy(n)
         start = run.policy(0) if settings.kl_coef else None
         held = self._resident.kept(old)
-        work = partial(update_policy, store, old, new, label, settings, policy=held, reference=start)
+        work = partial(
+            update_policy,
+            store,
+            old,
+            new,
+            label,
+            settings,
+            policy=held,
+            reference=start,
+            save_every=self._recipe.run.save_every,
+            more=more,
+        )
         self._do(n, "update", "minibatches", lambda tick: work(progress=tick))
         self._resident.became(new)
 
@@ -149,9 +160,39 @@ class _Stages:
             work = partial(evaluate, policy, settings, out, pool)
             self._do(n, "eval", "episodes", lambda tick: work(tick, self._resident.get(policy)))
 
-    def _earlier(self, n: int) -> list[Path]:
-        """The rollouts of the iterations before n, oldest first."""
-        return [self._run.rollouts(k) for k in range(1, n)]
+    def _collect(
+        self, n: int, store: Path, pool: Pool, tick: Callable[..., None], refill: Refill | None = None
+    ) -> dict[str, Any]:
+        settings = replace(self._recipe.collect, seed=iteration_seed(self._recipe.collect.seed, n))
+        policy, known = self._run.policy(n - 1), n if refill else n - 1
+        earlier = [self._run.rollouts(k) for k in range(1, known + 1)] if settings.draw == "hard" else []
+        acting = self._resident.get(policy)
+        return collect(store, policy, settings, pool, tick, earlier=earlier, acting=acting, refill=refill)
+
+    def _encode(self, store: Path, tick: Callable[..., None]) -> dict[str, Any]:
+        return encode_store(store, self._label, self._label, self._recipe.encode, tick)
+
+    def _reward(self, n: int, rounds: Sequence[Path]) -> dict[str, Any]:
+        settings, label = self._recipe.reward, self._recipe.reward_preset
+        embedding = self._label if settings.needs_embedding else None
+        earlier = [store for k in range(1, n) for store in rounds_of(self._run, k)]
+        return reward_store(rounds[0], settings, embedding, label, earlier, more=rounds[1:])
+
+    def _refill(self, n: int, pool: Pool, tick: Callable[..., None]) -> dict[str, Any]:
+        recipe, rounds = self._recipe, [self._run.rollouts(n)]
+        collected = []
+        for number in range(1, recipe.collect.refill + 1):
+            store = self._run.rollouts(n, number)
+            groups = groups_of_round(store, rounds, recipe.reward_preset, recipe.update)
+            if not groups:
+                break
+            collected.append(self._collect(n, store, pool, tick, Refill(groups, tuple(rounds))))
+            rounds.append(store)
+            if recipe.reward.needs_embedding:
+                self._encode(store, tick)
+            if rounds == rounds_of(self._run, n):
+                self._reward(n, rounds)
+        return round_figures(collected, groups_lacking(rounds, recipe.reward_preset, recipe.update))
 
     def _do(self, n: int, stage: str, unit: str, work: Callable[[Callable[..., None]], dict[str, Any]]) -> None:
         began, pause = time.monotonic(), time.monotonic() - self._ended
@@ -172,14 +213,14 @@ def iteration_seed(seed: int, n: int) -> int:
 def tidy(run: Run, recipe: Recipe, n: int) -> None:
     """After iteration n: drop what is only needed to redo old iterations, so that a long run stays small.
 
-    Of the older policies every tenth (`run.keep_policies`) and the start stay, without optimizer state; images stay
-    for the last `run.keep_images` iterations; older stores are packed into one file each.
+    Of the older policies every tenth (`run.keep_policies`), the start and one that adapters belong to stay, without
+    optimizer state; images stay for the last `run.keep_images` iterations; older stores are packed into one file each.
     """
     settings = recipe.run
     old = n - 2
     if old >= 0:
         (run.policy(old) / STATE_FILE).unlink(missing_ok=True)
-        if old % settings.keep_policies:
+        if old % settings.keep_policies and not _is_base(run.policy(old), run.policy(n)):
             _remove_policy(run, old)
     if n > settings.keep_images:
         _unpacked(run, n - settings.keep_images, lambda store: RolloutStore.open(store, writable=True).drop_images())
@@ -188,8 +229,14 @@ def tidy(run: Run, recipe: Recipe, n: int) -> None:
 
 
 def _unpacked(run: Run, n: int, work: Callable[[Path], object]) -> None:
-    if run.rollouts(n).is_dir():
-        work(run.rollouts(n))
+    for store in rounds_of(run, n):
+        if store.is_dir():
+            work(store)
+
+
+def _is_base(folder: Path, adapted: Path) -> bool:
+    base = base_of(adapted, read_config(adapted))
+    return base is not None and Path(base.policy) == folder.resolve()
 
 
 def _remove_policy(run: Run, n: int) -> None:

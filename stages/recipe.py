@@ -21,6 +21,20 @@ from stages.sft import SftSettings
 
 
 @dataclass(frozen=True)
+class CollectRecipe(CollectSettings):
+    """The rollouts of a run."""
+
+    refill: int = 0
+    """rounds of further groups at most, each of as many as the iteration lacks after dropping those that teach nothing;
+    0: it does with what is left"""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.refill < 0:
+            raise UserError(f"refill must be 0 or more, not {self.refill}")
+
+
+@dataclass(frozen=True)
 class EncodeRecipe(EncodeSettings):
     """The encode stage of a run."""
 
@@ -50,9 +64,14 @@ class RunSettings:
     pack_after: int = 20
     """iterations after which a store becomes one zip file; 0: never"""
 
+    save_every: int = 0
+    """optimizer steps from one checkpoint of an update to the next; 0: a killed update begins again"""
+
     def __post_init__(self) -> None:
-        if self.keep_images < 1 or self.keep_policies < 1 or self.pack_after < 0:
-            raise UserError("run.keep_images and run.keep_policies must be 1 or more, run.pack_after 0 or more")
+        if min(self.keep_images, self.keep_policies) < 1 or min(self.pack_after, self.save_every) < 0:
+            raise UserError(
+                "run.keep_images and run.keep_policies must be 1 or more, run.pack_after and run.save_every 0 or more"
+            )
 
 
 @dataclass(frozen=True)
@@ -61,7 +80,7 @@ class Recipe:
 
     demo: DemoSettings
     sft: SftSettings
-    collect: CollectSettings
+    collect: CollectRecipe
     encode: EncodeRecipe
     reward: RewardSettings
     update: UpdateSettings
@@ -81,7 +100,7 @@ class Recipe:
         return sections
 
 
-NOT_CONTENT = {"workers", "slots", "watchdog", "skip_errors", "preflight"}
+NOT_CONTENT = {"workers", "slots", "watchdog", "skip_errors", "preflight", "save_every"}
 """Settings that change how a run goes, not what an episode comes to: free to change when it goes on."""
 
 RETIRED = {"update": {"credit": "episode", "max_logprob_gap": 1e-3}}
@@ -90,7 +109,7 @@ RETIRED = {"update": {"credit": "episode", "max_logprob_gap": 1e-3}}
 SECTIONS: dict[str, type[Any]] = {
     "demo": DemoSettings,
     "sft": SftSettings,
-    "collect": CollectSettings,
+    "collect": CollectRecipe,
     "encode": EncodeRecipe,
     "reward": RewardSettings,
     "update": UpdateSettings,

@@ -9,7 +9,8 @@ Reads `encode/LABEL/embedding` and what happened to the episodes; writes, under 
     reward/LABEL/centres       (K, D) float32 (of paths (K, m, d)), centre_task (K,) int64
 
 attrs: every setting, the embedding's label, the hash of all inputs and a summary of each task; written last, so that a
-group without them is unfinished. The same works on anyone's arrays, from an `.npz` file to another.
+group without them is unfinished. Several stores are rewarded as one batch, each keeps its own episodes' share. The same
+works on anyone's arrays, from an `.npz` file to another.
 
 N episodes, K centres, D length of the embedding.
 """
@@ -23,6 +24,7 @@ from typing import Any
 import numpy as np
 
 from data.errors import UserError, unknown
+from data.joined import join_groups, names, open_rollouts
 from data.labels import choose_label
 from data.lineage import digest
 from data.store import DONE, ERROR, RolloutStore
@@ -33,10 +35,10 @@ from stages.progress.settings import RewardSettings, nearest_preset
 
 @dataclass(frozen=True)
 class Batch:
-    """The finished episodes of a store (n of its N), and their embedding where it is needed."""
+    """The finished episodes of a store (n of its N) or of several, and their embedding where it is needed."""
 
     done: np.ndarray
-    """(n,) indices in the store"""
+    """(n,) indices in their store"""
     success: np.ndarray
     task: np.ndarray
     group: np.ndarray
@@ -54,6 +56,7 @@ def reward_store(
     embedding_label: str | None = None,
     label: str | None = None,
     references: Sequence[str | Path] = (),
+    more: Sequence[str | Path] = (),
 ) -> dict[str, Any]:
     """Reward the finished episodes of a store; a second call with the same settings and inputs writes nothing.
 
@@ -62,28 +65,36 @@ def reward_store(
         label: where to write; by default the preset's name, or PRESET-xxxxxx for other settings or another embedding.
         references: earlier stores of the same run, oldest first. A task without a success in this batch is measured
             against the successes of the last of them that has any (all_fail=remembered).
+        more: further stores of the same batch: the successes of all are the references of all.
 
     Returns:
         label, up_to_date, episodes, successes, failures, embedding, settings, inputs (hash) and tasks (one summary
-        each).
+        each), over all stores; stores (their names) if there are several.
 
     Raises:
-        UserError: no finished episode, one that ended in an error, a missing or broken embedding, a label that holds
-            other settings, references of another suite or world model.
+        UserError: stores that are no batch (`open_rollouts`), no finished episode, one that ended in an error, a
+            missing or broken embedding, a label that holds other settings, references of another suite or world model.
     """
-    store = RolloutStore.open(path)
-    batch = _read_batch(store, settings, embedding_label)
-    remembered = _remembered(store, batch, settings, references)
+    stores = open_rollouts([path, *more]).parts
+    parts = [_read_batch(stores[0], settings, embedding_label)]
+    parts += [_read_batch(store, settings, parts[0].label) for store in stores[1:]]
+    batch = _join(stores, parts)
+    remembered = _remembered(stores[0], batch, settings, references)
     asked = {"settings": asdict(settings), "embedding": batch.label}
     inputs = digest(batch.done, batch.success, batch.task, batch.group, batch.rows, [*sorted(remembered.items())])
-    label = choose_label(store, "reward", label, _default_label(settings), asked)
-    present = store.label_attrs("reward", label)
-    up_to_date = present is not None and present["inputs"] == inputs
+    written = choose_label(stores[0], "reward", label, _default_label(settings), asked)
+    for store in stores[1:]:
+        choose_label(store, "reward", written, written, asked)
+    present = [store.label_attrs("reward", written) or {} for store in stores]
+    up_to_date = all(attrs.get("inputs") == inputs for attrs in present)
+    attrs = present[0]
     if not up_to_date:
         result = compute_rewards(batch.rows, batch.success, batch.task, batch.group, settings, remembered)
-        present = {**asked, "inputs": inputs, **_totals(batch.success), "tasks": _summaries(store, result)}
-        _write(RolloutStore.open(path, writable=True), label, batch.done, result, present)
-    return {"label": label, "up_to_date": up_to_date, **(present or {})}
+        attrs = {**asked, "inputs": inputs, **_totals(batch.success), "tasks": _summaries(stores, result)}
+        attrs |= {"stores": names([path, *more])} if more else {}
+        for store, part, columns in zip(stores, parts, _shares(parts, result), strict=True):
+            _write(RolloutStore.open(store.path, writable=True), written, part.done, columns, attrs)
+    return {"label": written, "up_to_date": up_to_date, **attrs}
 
 
 def reward_file(path: str | Path, out: str | Path | None, settings: RewardSettings) -> dict[str, Any]:
@@ -134,6 +145,30 @@ def _read_batch(store: RolloutStore, settings: RewardSettings, asked: str | None
     encoder = (store.label_attrs("encode", label) if label else None) or {}
     plan = store.plan
     return Batch(done, store.success()[done], plan.task[done], plan.group[done], label, encoder, rows)
+
+
+def _join(stores: Sequence[RolloutStore], parts: Sequence[Batch]) -> Batch:
+    first = parts[0]
+    for store in stores[1:]:
+        _check_comparable(stores[0], first, store)
+    return Batch(
+        done=np.concatenate([part.done for part in parts]),
+        success=np.concatenate([part.success for part in parts]),
+        task=np.concatenate([part.task for part in parts]),
+        group=join_groups([part.group for part in parts]),
+        label=first.label,
+        encoder=first.encoder,
+        rows=None if first.rows is None else np.concatenate([part.rows for part in parts if part.rows is not None]),
+    )
+
+
+def _shares(parts: Sequence[Batch], result: RewardResult) -> list[dict[str, np.ndarray]]:
+    """Each store's columns: its own episodes' rows, and the centres of all."""
+    ends, columns = np.cumsum([len(part.done) for part in parts]), _columns(result)
+    return [
+        {name: v if name.startswith("centre") else v[end - len(part.done) : end] for name, v in columns.items()}
+        for part, end in zip(parts, ends, strict=True)
+    ]
 
 
 def _choose_embedding(store: RolloutStore, asked: str | None) -> str:
@@ -203,7 +238,7 @@ def _check_comparable(store: RolloutStore, batch: Batch, earlier: RolloutStore) 
             f"{earlier.path} is of suite {earlier.attrs['suite']}, {store.path} of {store.attrs['suite']}; give"
             " --references of the same run"
         )
-    encoder = earlier.label_attrs("encode", batch.label or "")
+    encoder = earlier.label_attrs("encode", batch.label) if batch.label else {}
     if encoder != batch.encoder:
         what = "lacks embedding" if encoder is None else "was encoded with other settings under"
         raise UserError(f"{earlier.path} {what} '{batch.label}'; encode it as {store.path} was")
@@ -215,13 +250,15 @@ def _default_label(settings: RewardSettings) -> str:
     return name if exact else f"{name}-{digest(settings)[:6]}"
 
 
-def _write(store: RolloutStore, label: str, done: np.ndarray, result: RewardResult, attrs: Mapping[str, Any]) -> None:
+def _write(
+    store: RolloutStore, label: str, done: np.ndarray, columns: Mapping[str, np.ndarray], attrs: Mapping[str, Any]
+) -> None:
     """Write a label's group; its attributes go first and come last, so that a kill in between leaves it unfinished."""
     name = f"reward/{label}"
     if name in store.group:
         store.group[name].attrs.put({})
     group = store.new_label("reward", label)
-    for key, values in _columns(result).items():
+    for key, values in columns.items():
         if key.startswith("centre"):
             full = values
         else:
@@ -248,9 +285,9 @@ def _missing(dtype: np.dtype[Any]) -> float | int | bool:
     return {"f": np.nan, "i": -1, "b": False}[dtype.kind]
 
 
-def _summaries(store: RolloutStore, result: RewardResult) -> list[dict[str, Any]]:
-    names = {task["index"]: task["name"] for task in store.attrs["tasks"]}
-    return [{**asdict(task), "name": names.get(task.task, str(task.task))} for task in result.tasks]
+def _summaries(stores: Sequence[RolloutStore], result: RewardResult) -> list[dict[str, Any]]:
+    known = {task["index"]: task["name"] for store in stores for task in store.attrs["tasks"]}
+    return [{**asdict(task), "name": known.get(task.task, str(task.task))} for task in result.tasks]
 
 
 def _totals(success: np.ndarray) -> dict[str, int]:

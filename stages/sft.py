@@ -6,6 +6,7 @@ what the policy would have seen at every control step; writes a policy folder wi
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,9 +17,10 @@ from data.checkpoint import holds, read_record, write_checkpoint
 from data.errors import UserError
 from data.lineage import digest
 from data.store import RolloutStore
+from stages.learning.adapting import AdapterSettings, make_trainable
 from stages.learning.imitation import Demonstrations, ImitationSettings, chunks, imitate
 from stages.learning.threads import torch_threads
-from stages.policies.base import Observation, Policy, PolicySpec, load_policy, weights_digest
+from stages.policies.base import Observation, Policy, PolicySpec, load_policy, save_policy, weights_digest
 from stages.policies.mini import MiniConfig, MiniPolicy, proprio_features
 from stages.policies.source import policy_folder
 from stages.policies.trained import KEY as HISTORY
@@ -30,7 +32,7 @@ Tick = Callable[..., None]
 
 
 @dataclass(frozen=True)
-class SftSettings:
+class SftSettings(AdapterSettings):
     """How the policy looks and learns."""
 
     steps: int = 1000
@@ -59,6 +61,7 @@ class SftSettings:
     """decides the first weights and the order of the moments"""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.steps < 1 or self.batch < 1:
             raise UserError(f"sft settings steps and batch must be 1 or more, not {self.steps} and {self.batch}")
         if self.lr <= 0 or self.weight_decay < 0 or self.shift < 0 or self.seed < 0:
@@ -105,20 +108,21 @@ def train_sft(
 
     Raises:
         UserError: no successful episode, a broken store, an `out` that holds another policy, a policy that cannot be
-            loaded, a loss that is not finite.
+            loaded or (`check_trainable`) would not learn, a loss that is not finite.
     """
     settings, out = settings or SftSettings(), Path(out)
     demos = [demo for store in stores for demo in read_demos(store)]
     if not demos:
         raise UserError(f"no successful episode in {', '.join(map(str, stores))}; make some with `srpo demo`")
-    policy = policy if policy == "mini" else str(policy_folder(policy))
+    if policy == "mini" and settings.lora_rank is not None:
+        raise UserError("sft setting lora_rank puts adapters on a policy that is there; give it with --policy")
     base = "mini" if policy == "mini" else weights_digest(policy)
     inputs = digest("sft", base, asdict(settings), *(part for demo in demos for part in _content(demo)))
     speed: dict[str, float] = {}
     present = holds(out, inputs)
     if not present:
         with torch_threads(threads):
-            moments, trained = _prepare(demos, policy, settings, progress)
+            moments, trained = _prepare(demos, policy, base, settings, progress)
             try:
                 figures = imitate(trained, moments, _imitation(settings), progress)
             except FloatingPointError as error:
@@ -126,9 +130,9 @@ def train_sft(
         speed["samples_per_second"] = figures.pop("samples_per_second")
         counts = {"demonstrations": len(demos), "moments": len(moments), "tasks": _tasks(demos)}
         record = {"kind": "sft", "inputs": inputs, "policy": base, "settings": asdict(settings), **counts, **figures}
-        before = {} if policy == "mini" else read_record(Path(policy))
+        before = {} if policy == "mini" else read_record(policy_folder(policy))
         history = extend_history(before, *(RolloutStore.open(store) for store in stores))
-        write_checkpoint(out, trained.save, record | history)
+        write_checkpoint(out, partial(save_policy, trained), record | history)
     facts = {key: value for key, value in read_record(out).items() if key != HISTORY}
     return {**facts, **speed, "out": str(out), "weights": weights_digest(out), "up_to_date": present}
 
@@ -179,7 +183,7 @@ def see(demos: Sequence[Demo], spec: PolicySpec, watch: Tick | None = None) -> D
 
 
 def _prepare(
-    demos: Sequence[Demo], policy: str, settings: SftSettings, progress: Tick | None
+    demos: Sequence[Demo], policy: str, weights: str, settings: SftSettings, progress: Tick | None
 ) -> tuple[Demonstrations, Policy]:
     device = "cuda" if torch.cuda.is_available() else "cpu"
 
@@ -189,6 +193,7 @@ def _prepare(
 
     if policy != "mini":
         loaded = load_policy(policy, device)
+        make_trainable(loaded, settings, policy, weights, settings.seed)
         return see(demos, loaded.spec, watch), loaded
     config = MiniConfig(cameras=settings.cameras(), chunk=settings.chunk, bins=settings.bins)
     moments = see(demos, MiniPolicy(config).spec, watch)

@@ -7,7 +7,9 @@ from typing import Any
 
 from data.checkpoint import read_record, write_checkpoint
 from data.errors import UserError
-from stages.policies.base import identity, load_policy, weights_digest
+from stages.learning.adapting import AdapterSettings, check_trainable
+from stages.policies.adapted import base_of
+from stages.policies.base import identity, load_policy, read_config, weights_digest
 from stages.policies.source import FILES, policy_folder
 from stages.policies.trained import KEY as HISTORY
 from stages.sim.settings import RolloutSettings
@@ -16,13 +18,18 @@ LARGE = 1_000_000_000
 """bytes from which a file is linked, where the disk can: srpo never writes into a file that is there"""
 
 
-def check_start(policy: str, *rollouts: RolloutSettings) -> None:
+def check_start(policy: str, update: AdapterSettings, *rollouts: RolloutSettings) -> None:
     """Load a policy that a run is to start from, so that what it lacks is told before there is a run.
 
     Raises:
-        UserError: it cannot be had or loaded, or fits the rollouts of the run as little as `Policy.check_scene` says.
+        UserError: it cannot be had or loaded, fits the rollouts of the run as little as `Policy.check_scene` says,
+            would not learn (`check_trainable`), or is adapters alone, which need files that may not outlive the start.
     """
-    loaded = load_policy(policy, "auto")
+    folder = policy_folder(policy)
+    if base_of(folder, read_config(folder)) is not None:
+        raise UserError(f"{policy} holds adapters alone; start from a whole policy: make one of it with `srpo merge`")
+    loaded = load_policy(folder, "auto")
+    check_trainable(loaded, update)
     for settings in rollouts:
         if settings.preflight:
             loaded.check_scene(settings.suite, settings.look)

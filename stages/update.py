@@ -9,7 +9,7 @@ the folder is up to date.
 """
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -20,16 +20,20 @@ from accelerate import PartialState
 
 from data.checkpoint import holds, read_record, write_checkpoint
 from data.errors import UserError
+from data.joined import Rollouts, names, open_rollouts
 from data.labels import choose_label
 from data.lineage import digest, digest_files
 from data.store import RolloutStore
+from stages.learning.adapting import become, make_trainable
 from stages.learning.algorithms import ALGORITHMS
 from stages.learning.batch import Batch, Selection, build_batch, rollouts_digest, select
+from stages.learning.checkpoints import Checkpoints
 from stages.learning.reference import with_reference
 from stages.learning.settings import UpdateSettings
 from stages.learning.threads import torch_threads
 from stages.learning.trainer import STATE_FILE, Trainer
-from stages.policies.base import Policy, load_policy, weights_digest
+from stages.policies.adapted import base_of, write_base
+from stages.policies.base import Policy, load_policy, read_config, weights_digest
 from stages.policies.source import policy_folder
 from stages.policies.trained import KEY as HISTORY
 from stages.policies.trained import extend_history
@@ -49,6 +53,8 @@ def update_policy(
     threads: int | None = None,
     progress: Tick | None = None,
     reference: str | Path | None = None,
+    save_every: int = 0,
+    more: Sequence[str | Path] = (),
 ) -> dict[str, Any]:
     """Train the policy that collected `store` on it, and save it as `out`; a second call with the same inputs does not.
 
@@ -56,31 +62,37 @@ def update_policy(
 
     Args:
         store: rollouts, all done, with a reward.
-        policy_dir: the policy they were collected with; its optimizer state, if it has one, is continued.
+        policy_dir: folder or Hub id of the policy they were collected with; its optimizer state, if it has one, is
+            continued, but not when adapters are new.
         label: where to write in the store; by default the algorithm, or ALGORITHM-xxxxxx when that holds another.
         policy: the policy of `policy_dir`, already loaded; it ends with the weights of `out`.
         threads: torch threads; by default one a core.
         progress: called as `progress(done, total, note)` after every optimizer step.
         reference: folder of the policy that kl_coef keeps the new one near; given if and only if that is above 0.
+        save_every: optimizer steps between checkpoints, from which a killed update goes on; 0: it begins again.
+        more: further stores of the same batch, collected with the same policy and temperature; the label goes into
+            `store` alone, and names them all. (Of another batch with the same settings it is written over.)
 
     Returns:
         label, algorithm, out, weights (digest of `out`), policy (digest of `policy_dir`), reward, inputs, settings,
         updated (false: no episode taught anything, `out` is a copy), episodes, episodes_kept, groups, groups_kept,
-        queries, health (see `Trainer.fit`), up_to_date; samples_per_second unless up to date.
+        queries, health (see `Trainer.fit`), up_to_date; samples_per_second unless up to date; stores (their names) if
+        there are several.
 
     Raises:
-        UserError: see `select`, `build_batch`, `Trainer`; a policy that did not collect the store; an `out` that holds
-            another policy; kl_coef without reference or the reverse.
+        UserError: see `open_rollouts`, `select`, `build_batch`, `check_trainable`, `Trainer`; a policy that did not
+            collect the store; an `out` that holds another policy; kl_coef without reference or the reverse.
     """
-    settings, policy_dir, out = settings or UpdateSettings(), policy_folder(policy_dir), Path(out)
+    settings, named, out = settings or UpdateSettings(), policy_dir, Path(out)
+    policy_dir = policy_folder(named)
     _check_reference(settings, reference)
-    opened = RolloutStore.open(store)
+    opened = open_rollouts([store, *more])
     weights = _check_policy(opened, policy_dir)
     selection = select(opened, reward_label, settings, ALGORITHMS[settings.algorithm].rule)
     asked = {"algorithm": settings.algorithm, "reward": reward_label, "policy": weights, "settings": asdict(settings)}
     asked |= {"reference": weights_digest(reference)} if reference else {}
     inputs = _inputs(opened, asked, selection, policy_dir)
-    label = choose_label(opened, "update", label, settings.algorithm, asked)
+    label = choose_label(opened.parts[0], "update", label, settings.algorithm, asked)
     group = PartialState(cpu=not torch.cuda.is_available())
     present = holds(out, inputs)
     group.wait_for_everyone()
@@ -92,23 +104,27 @@ def update_policy(
         if batch is not None:
             policy = policy or load_policy(policy_dir, group.device)
             seed, temperature = int(digest(settings.seed, weights), 16), float(opened.attrs["temperature"])
+            state = None if make_trainable(policy, settings, named, weights, seed) else policy_dir
             with torch_threads(threads):
                 if reference:
                     batch = with_reference(batch, Path(reference), policy, temperature, settings)
                 batch, judged = _credited(batch, selection, policy, settings, seed)
-                trainer = Trainer(policy, settings, policy_dir)
-                fill, health = trainer.save, trainer.fit(batch, temperature, seed, progress) | judged
+                trainer = Trainer(policy, settings, state)
+                halfway = Checkpoints(out, inputs, save_every) if save_every else None
+                fill, health = trainer.save, trainer.fit(batch, temperature, seed, progress, halfway) | judged
             speed["samples_per_second"] = health.pop("samples_per_second")
         facts = {"kind": "update", "inputs": inputs, "updated": batch is not None, "health": health}
+        facts |= {"stores": names([store, *more])} if more else {}
         counts = _counts(selection, len(batch) if batch else 0)
         if group.is_main_process:
             write_checkpoint(out, fill, asked | facts | counts | extend_history(read_record(policy_dir), opened))
+            Checkpoints(out, inputs, save_every).remove()
         group.wait_for_everyone()
     elif policy is not None:
-        policy.module.load_state_dict(load_policy(out).module.state_dict())
+        become(policy, out)
     attrs = {key: value for key, value in read_record(out).items() if key != HISTORY}
     attrs |= {"checkpoint": out.name, "weights": weights_digest(out)}
-    written = group.is_main_process and _write_label(opened, label, attrs)
+    written = group.is_main_process and _write_label(opened.parts[0], label, attrs)
     return attrs | speed | {"label": label, "out": str(out), "up_to_date": present and not written}
 
 
@@ -127,14 +143,14 @@ def _check_reference(settings: UpdateSettings, reference: str | Path | None) -> 
         raise UserError("a reference policy changes nothing with kl_coef 0; add --set kl_coef=0.01, say")
 
 
-def _inputs(store: RolloutStore, asked: dict[str, Any], selection: Selection, policy_dir: Path) -> str:
+def _inputs(store: Rollouts, asked: dict[str, Any], selection: Selection, policy_dir: Path) -> str:
     """The digest of everything that decides what the update makes."""
     state = policy_dir / STATE_FILE
     optimizer = digest_files([state]) if state.is_file() else ""
     return digest(asked, rollouts_digest(store, selection), optimizer)
 
 
-def _check_policy(store: RolloutStore, policy_dir: Path) -> str:
+def _check_policy(store: Rollouts, policy_dir: Path) -> str:
     """The digest of the policy's weights.
 
     Raises:
@@ -167,6 +183,9 @@ def _counts(selection: Selection, queries: int) -> dict[str, int]:
 def _copy(policy_dir: Path, folder: Path) -> None:
     for file in (file for pattern in ("*.json", "*.pt", "*.safetensors") for file in policy_dir.glob(pattern)):
         shutil.copyfile(file, folder / file.name)
+    base = base_of(policy_dir, read_config(policy_dir))
+    if base is not None:
+        write_base(base, folder)
 
 
 def _write_label(store: RolloutStore, label: str, attrs: dict[str, Any]) -> bool:

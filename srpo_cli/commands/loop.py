@@ -32,7 +32,6 @@ Memory = Annotated[
     float | None, typer.Option(help="Plan for GPUs of so many GB instead of this machine.", show_default=False)
 ]
 Devices = Annotated[int, typer.Option(help="Plan for so many of them, weights shared out (FSDP).")]
-Lora = Annotated[int, typer.Option(help="Plan for adapters of this rank; 0: all weights are trained.")]
 
 
 def command(
@@ -44,14 +43,14 @@ def command(
     plan: Plan = False,
     memory: Memory = None,
     devices: Devices = 1,
-    lora: Lora = 0,
     assign: Assign = [],
     json: Json = False,
 ) -> None:
     """Post-train a policy: demonstrations, imitation, then iterations of collect, encode, reward, update.
 
     With `--policy` the run starts from that policy instead of demonstrations (setting run.policy). Stopped at any
-    moment, the same command goes on where it was. `--set section.key=value` changes one setting.
+    moment, the same command goes on where it was. `--set section.key=value` changes one setting. `collect.refill=N`
+    (dynamic sampling): groups that teach nothing are replaced by further ones, in N rounds at most.
 
     Examples: `srpo loop runs/try --preset quick --iterations 12 --set update.lr=2e-4`,
     `srpo loop runs/on --preset quick --policy runs/try/policies/012`,
@@ -65,10 +64,10 @@ def command(
     start = [f"run.policy={policy}"] if policy else []
     recipe = load_recipe(preset, [*assign, *start])
     if plan:
-        _plan(run, recipe, iterations, _machine(memory, devices), lora, json)
+        _plan(run, recipe, iterations, _machine(memory, devices), json)
         return
-    if memory is not None or devices != 1 or lora:
-        raise UserError("--memory, --devices and --lora change a plan only: add --plan")
+    if memory is not None or devices != 1:
+        raise UserError("--memory and --devices change a plan only: add --plan")
     result = run_loop(run, recipe, iterations, progress, lines.tell, track)
     emit(result, json, lambda r: out.print(f"{r['run']}: {r['iterations']} iterations; see `srpo report {r['run']}`"))
 
@@ -82,11 +81,11 @@ def _machine(memory: float | None, devices: int) -> "Machine | None":
     return None if memory is None else imagined(memory, devices)
 
 
-def _plan(run: Path, recipe: "Recipe", iterations: int, machine: "Machine | None", rank: int, json: bool) -> None:
+def _plan(run: Path, recipe: "Recipe", iterations: int, machine: "Machine | None", json: bool) -> None:
     """Print the plan; what does not fit is the error that the run itself would end with."""
     from stages.plan.plan import make_plan
 
-    found = make_plan(run, recipe, iterations, machine, rank)
+    found = make_plan(run, recipe, iterations, machine)
     emit(found, json, show_plan)
     if found["problems"]:
         raise UserError("; ".join(found["problems"]))

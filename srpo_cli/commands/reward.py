@@ -1,4 +1,4 @@
-"""`srpo reward STORE|FILE.npz`: how near each failure came to the successes of its batch."""
+"""`srpo reward STORE...|FILE.npz`: how near each failure came to the successes of its batch."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,9 +11,13 @@ from srpo_cli.options import Assign, Json, Label
 
 
 def command(
-    source: Annotated[
-        str,
-        typer.Argument(metavar="STORE|FILE.npz", help="A rollout store, or arrays of your own.", show_default=False),
+    sources: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="STORE...|FILE.npz",
+            help="A rollout store, several that are one batch, or arrays of your own.",
+            show_default=False,
+        ),
     ],
     preset: Annotated[str, typer.Option(help="paper, siirl, cosine, path or binary.")] = "paper",
     embedding: Annotated[
@@ -46,12 +50,14 @@ def command(
     from stages.reward import reward_file, reward_store
 
     settings = reward_settings(preset, parse_assignments(assign))
+    source, *more = sources
     is_file = source.endswith(".npz")
-    _refuse_misplaced(is_file, {"--embedding": embedding, "--label": label, "--references": references}, result_file)
+    store_only = {"another source": more, "--embedding": embedding, "--label": label, "--references": references}
+    _refuse_misplaced(is_file, store_only, result_file)
     if is_file:
         result = reward_file(source, result_file, settings)
     else:
-        result = reward_store(source, settings, embedding, label, references)
+        result = reward_store(source, settings, embedding, label, references, more)
     emit(result, as_json, _show)
 
 

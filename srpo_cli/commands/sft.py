@@ -21,7 +21,8 @@ def command(
     """Train a policy to imitate demonstrations.
 
     Only finished, successful episodes count; pictures are rendered from the stored states. Settings (--set): steps,
-    batch, lr, weight_decay, shift, smoothing, precision, agentview, wrist, chunk, bins, seed.
+    batch, lr, weight_decay, shift, smoothing, precision, agentview, wrist, chunk, bins, lora_rank, lora_alpha (adapters
+    instead of weights, see `srpo update --help`), seed.
     Examples: `srpo sft demos.zarr --out policies/start --set steps=500`,
     `srpo sft demos.zarr --policy checkpoint --out tuned --set lr=2e-5 --set batch=8` (a pretrained policy)
     """

@@ -1,4 +1,4 @@
-"""`srpo update STORE --policy P --out POLICY`: a better policy from rewarded rollouts."""
+"""`srpo update STORE... --policy P --out POLICY`: a better policy from rewarded rollouts."""
 
 import sys
 from collections.abc import Mapping
@@ -8,14 +8,14 @@ from typing import Annotated, Any
 import typer
 
 from srpo_cli.console import emit, out, progress, table
-from srpo_cli.options import Assign, Json, Label, PolicyIn, PolicyOut, Store
+from srpo_cli.options import Assign, Json, Label, PolicyIn, PolicyOut, Stores
 
 ALGORITHM = """grpo: clipped, group-relative policy gradient; ppo: the same with a critic, fitted on the batch; awr:
 advantage-weighted regression; bc: imitation of the successes."""
 
 
 def command(
-    store: Store,
+    stores: Stores,
     policy: PolicyIn,
     policy_out: PolicyOut,
     reward: Annotated[str, typer.Option(help="The label of the reward to learn from.")] = "paper",
@@ -25,11 +25,17 @@ def command(
         typer.Option(help="A policy folder; --set kl_coef keeps the new policy near it.", show_default=False),
     ] = None,
     processes: Annotated[int, typer.Option(min=1, help="Processes that learn together: one a GPU, say.")] = 1,
+    save_every: Annotated[
+        int, typer.Option(min=0, help="Optimizer steps from one checkpoint to the next; 0: none.")
+    ] = 0,
     label: Label = None,
     assign: Assign = [],
     json: Json = False,
 ) -> None:
     """Train the policy that collected a store on its reward.
+
+    Several stores (of one policy and temperature, collected with other seeds) are one batch; reward them together, too.
+    The label goes into the first.
 
     Settings (--set): epochs, minibatch, microbatch, average (token, query, episode), lr, lr_half, beta1, beta2,
     weight_decay, grad_norm, kl_coef, kl_estimator (k1, k2, k3, exact), entropy_coef, max_kl, max_logprob_gap, seed.
@@ -37,7 +43,11 @@ def command(
     Of grpo and ppo: clip_low, clip_high, dual_clip. Of all but bc: eps, negative_scale. Of grpo and awr: estimator,
     scale. Of ppo: gae_lambda. Of awr: awr_temperature, awr_clip.
 
-    On several machines, or with FSDP: `accelerate launch --config_file C -m srpo_cli update ...`.
+    lora_rank trains LoRA adapters (peft) instead of the weights, lora_alpha scales them; the new folder holds them
+    alone, and `srpo merge` makes a whole policy of it.
+
+    Killed, the same command ends with the same weights, from its last checkpoint (--save-every) or from the start.
+    On several machines: `accelerate launch -m srpo_cli update ...`.
 
     Example: `srpo update rollouts.zarr --policy policies/start --out policies/next --set negative_scale=0.3`
     """
@@ -50,7 +60,18 @@ def command(
         raise typer.Exit(run_together(sys.argv[1:], processes))
     settings = from_options(UpdateSettings, locals(), "update")
     with progress("update", "minibatches") as tick:
-        result = update_policy(store, policy, policy_out, reward, settings, label, progress=tick, reference=reference)
+        result = update_policy(
+            stores[0],
+            policy,
+            policy_out,
+            reward,
+            settings,
+            label,
+            progress=tick,
+            reference=reference,
+            save_every=save_every,
+            more=stores[1:],
+        )
     emit(result, json, _show)
 
 

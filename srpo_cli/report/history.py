@@ -6,11 +6,12 @@ A row is {"iteration": i, STAGE: that stage's line, ...}; iteration 0 is the sta
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-STAGES = ("start", "demo", "sft", "collect", "encode", "reward", "update", "eval")
+STAGES = ("start", "demo", "sft", "collect", "encode", "reward", "refill", "update", "eval")
 STAGE_WORDS = {
     "collect": "collection",
     "encode": "encoding",
     "reward": "reward",
+    "refill": "further rounds",
     "update": "update",
     "eval": "evaluation",
 }
@@ -62,7 +63,7 @@ def shares(rows: Iterable[Mapping[str, Any]]) -> dict[str, float]:
     """
     parts: dict[str, float] = {}
     for row in rows:
-        for stage in ("collect", "encode", "reward", "update", "eval"):
+        for stage in STAGE_WORDS:
             line = row.get(stage, {})
             if "pause" in line:
                 parts["between stages"] = parts.get("between stages", 0.0) + float(line["pause"])

@@ -64,7 +64,8 @@ def eval_line(evaluation: Record) -> str:
 
 
 def iteration_line(stages: dict[str, Record]) -> str:
-    """One iteration: sampled success, mean length, groups that taught something, and the health of the update."""
+    """One iteration: episodes, sampled success and mean length (of the first round, where there are more), groups that
+    taught something, and the health of the update."""
     rolled, update = stages["collect"], stages["update"]
     health = update["health"]
     figures = (
@@ -73,6 +74,7 @@ def iteration_line(stages: dict[str, Record]) -> str:
         else "   no group had variance"
     )
     seconds = sum(record["seconds"] for record in stages.values())
-    success = f"{rolled['n']:>8}  {percent(rolled['rate']):>7}  {interval(rolled['interval']):>13}"
+    episodes = rolled["n"] + stages.get("refill", {"n": 0})["n"]
+    success = f"{episodes:>8}  {percent(rolled['rate']):>7}  {interval(rolled['interval']):>13}"
     groups = f"{update['groups_kept']:>3}/{update['groups']:<3}"
     return f"{rolled['iteration']:>4}  {success}  {rolled['steps']:5.0f}  {groups} {figures}  {seconds:3.0f}"

@@ -53,7 +53,8 @@ def _show_disk(disk: Plan, iterations: int) -> None:
     names = {
         "images": "images of an iteration",
         "records": "the rest of it",
-        "policy": "a policy",
+        "start": "the first policy",
+        "policy": "one that an update saves",
         "optimizer": "its optimizer",
         "total": f"the run, {iterations} iterations",
         "present": "there already",

@@ -1,6 +1,7 @@
 """One update's data: every policy query of the rollouts that tell something, with its advantage.
 
-Shapes: N episodes of the store, M queries kept, n = C*7 action tokens a query, C actions a chunk, P proprioception.
+Shapes: N episodes of the store (of all of them, where several are joined), M queries kept, n = C*7 action tokens a
+query, C actions a chunk, P proprioception.
 """
 
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from data.errors import UserError, unknown
+from data.joined import Rollouts
 from data.lineage import digest
 from data.store import DONE, SKIPPED, RolloutStore
 from stages.learning.advantages import AdvantageSettings, Rule, relative_to_group
@@ -53,36 +55,43 @@ class Selection:
 
 
 def select(
-    store: RolloutStore, reward_label: str, settings: AdvantageSettings, rule: Rule = relative_to_group
+    store: Rollouts, reward_label: str, settings: AdvantageSettings, rule: Rule = relative_to_group
 ) -> Selection:
     """Advantages of the store's reward by `rule`; episodes that were skipped for an error are in no group.
 
     Raises:
         UserError: episodes not done, an unknown reward label, or a label older than the episodes it should cover.
     """
-    status = store.status()
-    done, missing = status == DONE, int((~np.isin(status, (DONE, SKIPPED))).sum())
-    if missing or not done.any():
-        raise UserError(
-            f"{missing} of {len(store)} episodes of {store.path} are not done; run the same `srpo collect` again"
-        )
-    if reward_label not in store.labels("reward"):
-        if not store.labels("reward"):
-            raise UserError(f"{store.path} has no reward yet; run `srpo reward {store.path}` first")
-        raise unknown(f"reward label of {store.path}", reward_label, store.labels("reward"))
-    reward = np.asarray(store.group[f"reward/{reward_label}/reward"][:], np.float64)  # type: ignore[index]
-    if not np.isfinite(reward[done]).all():
-        raise UserError(
-            f"reward '{reward_label}' of {store.path} misses {int((~np.isfinite(reward[done])).sum())} episodes; "
-            "run `srpo encode` and `srpo reward` again"
-        )
+    reward = np.concatenate([_reward(part, reward_label) for part in store.parts])
+    done = store.status() == DONE
     advantage, kept = np.zeros(len(store)), np.zeros(len(store), bool)
     advantage[done], kept[done] = rule(reward[done], store.success()[done], store.plan.group[done], settings)
     groups = len(np.unique(store.plan.group))
     return Selection(reward, advantage, kept, groups, len(np.unique(store.plan.group[kept])))
 
 
-def rollouts_digest(store: RolloutStore, selection: Selection) -> str:
+def _reward(store: RolloutStore, label: str) -> np.ndarray:
+    """(N,) f64, finite where an episode is done."""
+    status = store.status()
+    done, missing = status == DONE, int((~np.isin(status, (DONE, SKIPPED))).sum())
+    if missing or not done.any():
+        raise UserError(
+            f"{missing} of {len(store)} episodes of {store.path} are not done; run the same `srpo collect` again"
+        )
+    if label not in store.labels("reward"):
+        if not store.labels("reward"):
+            raise UserError(f"{store.path} has no reward yet; run `srpo reward {store.path}` first")
+        raise unknown(f"reward label of {store.path}", label, store.labels("reward"))
+    reward = np.asarray(store.group[f"reward/{label}/reward"][:], np.float64)  # type: ignore[index]
+    if not np.isfinite(reward[done]).all():
+        raise UserError(
+            f"reward '{label}' of {store.path} misses {int((~np.isfinite(reward[done])).sum())} episodes; "
+            "run `srpo encode` and `srpo reward` again"
+        )
+    return reward
+
+
+def rollouts_digest(store: Rollouts, selection: Selection) -> str:
     """16 hex digits over everything an update learns from, without its pictures: those follow from the states."""
     parts: list[Any] = [store.attrs.get("temperature"), selection.kept, selection.advantage, store.plan.task]
     parts.append(selection.reward[selection.kept])
@@ -92,17 +101,18 @@ def rollouts_digest(store: RolloutStore, selection: Selection) -> str:
     return digest(*parts)
 
 
-def build_batch(store: RolloutStore, selection: Selection) -> Batch:
+def build_batch(store: Rollouts, selection: Selection) -> Batch:
     """Read the kept episodes; at least one must be kept.
 
     Raises:
         UserError: the store lacks what the policy saw or said.
     """
-    for name in ("query/proprio", "query/tokens", "query/logprob", "query/image"):
-        if name not in store.group:
-            raise UserError(
-                f"{store.path} holds no {name}; `srpo update` needs rollouts of `srpo collect`, with images"
-            )
+    for part in store.parts:
+        for name in ("query/proprio", "query/tokens", "query/logprob", "query/image"):
+            if name not in part.group:
+                raise UserError(
+                    f"{part.path} holds no {name}; `srpo update` needs rollouts of `srpo collect`, with images"
+                )
     chunk = int(store.attrs["chunk"])
     instruction = {int(task["index"]): str(task["instruction"]) for task in store.attrs["tasks"]}
     indices = [int(i) for i in np.flatnonzero(selection.kept)]

@@ -58,7 +58,7 @@ class ImitationSettings:
 def imitate(
     policy: Policy, demonstrations: Demonstrations, settings: ImitationSettings, progress: Tick | None = None
 ) -> dict[str, float]:
-    """Train `policy.module` in place: AdamW, the learning rate falling to 0 along a cosine.
+    """Train in place what of `policy.module` is to be trained: AdamW, the learning rate falling to 0 along a cosine.
 
     Args:
         progress: called as `progress(done, total, note)` after every step.
@@ -71,9 +71,8 @@ def imitate(
     """
     start = time.monotonic()
     accelerator = Accelerator(cpu=not torch.cuda.is_available())
-    optimizer = torch.optim.AdamW(
-        policy.module.parameters(), settings.lr, weight_decay=settings.weight_decay, fused=True
-    )
+    trained = [parameter for parameter in policy.module.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(trained, settings.lr, weight_decay=settings.weight_decay, fused=True)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, settings.steps)
     module, optimizer = accelerator.prepare(policy.module, optimizer)
     tokens = policy.encode_actions(demonstrations.actions)

@@ -1,7 +1,8 @@
 """What a reference policy says of a batch, for the KL term of the loss.
 
-It is asked once, before the trainer is made: two networks are in memory for that time, less than weights, gradients and
-AdamW's state are afterwards. With kl_estimator=exact its log-probs of every bin are kept, 4 M n K bytes in main memory.
+It is asked once, before the trainer is made: two networks are in memory for that time, less than the gradients and
+AdamW's state of all weights take afterwards (adapters take less than that). With kl_estimator=exact its log-probs of
+every bin are kept, 4 M n K bytes in main memory.
 """
 
 from dataclasses import replace

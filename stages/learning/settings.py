@@ -3,6 +3,7 @@
 from dataclasses import dataclass, fields
 
 from data.errors import UserError, unknown
+from stages.learning.adapting import AdapterSettings
 from stages.learning.advantages import AdvantageSettings
 from stages.learning.algorithms import ALGORITHMS, unused_settings
 from stages.learning.objectives import ObjectiveSettings
@@ -56,7 +57,7 @@ class TrainerSettings(ObjectiveSettings):
 
 
 @dataclass(frozen=True)
-class UpdateSettings(TrainerSettings, AdvantageSettings):
+class UpdateSettings(TrainerSettings, AdvantageSettings, AdapterSettings):
     """All of `srpo update`."""
 
     seed: int = 0
@@ -65,6 +66,7 @@ class UpdateSettings(TrainerSettings, AdvantageSettings):
     def __post_init__(self) -> None:
         TrainerSettings.__post_init__(self)
         AdvantageSettings.__post_init__(self)
+        AdapterSettings.__post_init__(self)
         unused = unused_settings(self.algorithm)
         for f in fields(self):
             if f.name in unused and getattr(self, f.name) != f.default:

@@ -18,13 +18,15 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from data.errors import UserError
+from stages.learning.adapting import become
 from stages.learning.algorithms import ALGORITHMS
 from stages.learning.averaging import token_weights
 from stages.learning.batch import Batch
+from stages.learning.checkpoints import Checkpoints, Halfway
 from stages.learning.objectives import KL_ESTIMATORS, k3, masked_sum, probability_ratio
 from stages.learning.precision import full_precision, logprob_tolerance
 from stages.learning.settings import TrainerSettings
-from stages.policies.base import ACTION_DIM, Policy, log_probabilities, token_logprob
+from stages.policies.base import ACTION_DIM, Policy, log_probabilities, save_policy, token_logprob
 
 STATE_FILE = "trainer.safetensors"
 Tick = Callable[..., None]
@@ -49,11 +51,19 @@ class Trainer:
         self.module, self.optimizer = self.accelerator.prepare(policy.module, optimizer)
 
     @full_precision()
-    def fit(self, batch: Batch, temperature: float, seed: int, progress: Tick | None = None) -> dict[str, float]:
+    def fit(
+        self,
+        batch: Batch,
+        temperature: float,
+        seed: int,
+        progress: Tick | None = None,
+        checkpoints: Checkpoints | None = None,
+    ) -> dict[str, float]:
         """Run all epochs over `batch`, or fewer with `max_kl`; nothing is changed if the first minibatch is refused.
 
         Args:
             temperature: that of the rollouts. seed: >= 0, decides the minibatches.
+            checkpoints: to go on from, and to make.
 
         Returns:
             The health set: token means over all minibatches stepped on, `samples_per_second` in queries.
@@ -62,31 +72,41 @@ class Trainer:
             UserError: recorded log-probs that this policy does not reproduce, or a loss that is not finite.
         """
         s, start = self.settings, time.monotonic()
-        totals: dict[str, float] = {}
-        first: dict[str, float] = {}
-        norms: list[float] = []
-        stopped = False
+        so_far = self._resume(checkpoints)
+        before, stopped = so_far.totals.get("queries", 0.0), False
         minibatches = list(_minibatches(len(batch), s.minibatch, s.epochs, seed))
-        for name, rows in minibatches:
+        for name, rows in minibatches[len(so_far.norms) :]:
             sums = self._gradient(batch, rows, temperature, name)
-            if not norms:
-                first = self._check(sums)
+            if not so_far.norms:
+                so_far.first = self._check(sums)
             elif s.max_kl is not None and _mean(sums, "kl") > s.max_kl:
                 stopped = True
                 break
-            norms.append(self._step(name))
-            totals = {key: totals.get(key, 0.0) + value for key, value in sums.items()}
+            so_far.norms.append(self._step(name))
+            so_far.totals = {key: so_far.totals.get(key, 0.0) + value for key, value in sums.items()}
+            if checkpoints and self.accelerator.is_main_process:
+                checkpoints.save(self.save, so_far)
             if progress:
-                progress(len(norms), len(minibatches), f"KL {_mean(totals, 'kl'):.4f}")
-        return _health(totals, norms, batch) | {
-            **first,
+                progress(len(so_far.norms), len(minibatches), f"KL {_mean(so_far.totals, 'kl'):.4f}")
+        return _health(so_far.totals, so_far.norms, batch) | {
+            **so_far.first,
             "stopped_early": float(stopped),
-            "samples_per_second": totals["queries"] / (time.monotonic() - start),
+            "samples_per_second": (so_far.totals["queries"] - before) / (time.monotonic() - start),
         }
+
+    def _resume(self, checkpoints: Checkpoints | None) -> Halfway:
+        """Weights and optimizer as the last checkpoint has them, and how far it was; the start, if there is none."""
+        found = checkpoints.last() if checkpoints else None
+        if not found:
+            return Halfway()
+        folder, so_far = found
+        become(self.policy, folder)
+        restore_optimizer(self.optimizer.optimizer, self.names, folder / STATE_FILE)
+        return so_far
 
     def save(self, folder: Path) -> None:
         """Write the policy and the optimizer's state into the existing `folder`."""
-        self.policy.save(folder)
+        save_policy(self.policy, folder)
         save_optimizer(self.optimizer, self.names, folder / STATE_FILE)
 
     def _gradient(self, batch: Batch, rows: np.ndarray, temperature: float, name: str) -> dict[str, float]:

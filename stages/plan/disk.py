@@ -25,8 +25,8 @@ MOMENT = 4 * 1280
 FRAMES = 5
 BLOCK = 4096
 """bytes that a small file takes; a store has one for each array and episode"""
-RECENT, WITH_STATE = 3, 3
-"""policies beside the kept ones, and optimizer states, while an update writes the next"""
+RECENT = 3
+"""policies with their optimizer's state beside the kept ones, while an update writes the next"""
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,10 @@ class Disk:
     """of an iteration"""
     records: float
     """of an iteration: all else than images"""
+    start: float
+    """the first policy, whole"""
     policy: float
-    """a policy's weights"""
+    """what an update saves of a policy: its weights, or adapters alone"""
     optimizer: float
     """an optimizer's state"""
     evaluation: float
@@ -52,31 +54,33 @@ class Disk:
         Args:
             every: iterations between two evaluations; 0: there are none.
         """
-        policies = len(range(0, iterations + 1, settings.keep_policies)) + RECENT
+        halfway = settings.save_every > 0
+        policies = len(range(settings.keep_policies, iterations + 1, settings.keep_policies)) + RECENT + halfway
         evaluations = len(range(0, iterations + 1, every)) + 1 if every else 0
         pictured = min(iterations, settings.keep_images + 1)
-        kept = policies * self.policy + WITH_STATE * self.optimizer + evaluations * self.evaluation
-        return self.demos + kept + pictured * self.images + iterations * self.records
+        kept = self.start + policies * self.policy + (RECENT + halfway) * self.optimizer
+        kept += self.demos + evaluations * self.evaluation
+        return kept + pictured * self.images + iterations * self.records
 
 
-def disk_of(run: Run, recipe: Recipe, policy: int, optimizer: int, chunk: int, cameras: dict[str, int]) -> Disk:
+def disk_of(run: Run, recipe: Recipe, policy: tuple[int, int, int], chunk: int, cameras: dict[str, int]) -> Disk:
     """What a run writes.
 
     Args:
-        policy: bytes of its weights. optimizer: bytes of AdamW's state.
+        policy: bytes of its weights, of what an update saves of them, and of AdamW's state.
         chunk: actions a query. cameras: camera -> side of its images.
     """
     layout, episodes = _layout(recipe, chunk, cameras)
-    images = episodes * _raw(layout, True) * COMPRESSED[recipe.collect.look]
+    episodes *= 1 + recipe.collect.refill
+    images: float = episodes * _raw(layout, True) * COMPRESSED[recipe.collect.look]
     path = MOMENT * (FRAMES + recipe.encode.moments) if recipe.reward.needs_embedding else 0
-    records = episodes * (_raw(layout, False) + path)
-    if done := [store for n in range(1, run.finished() + 1) if (store := run.rollouts(n)).is_dir()]:
-        whole = used_bytes(done[-1])
-        images = used_bytes(done[-1] / "query" / "image")
-        records = whole - images
+    records: float = episodes * (_raw(layout, False) + path)
+    if done := [stores for n in range(1, run.finished() + 1) if (stores := _stores(run, n))]:
+        images = sum(used_bytes(store / "query" / "image") for store in done[-1])
+        records = sum(map(used_bytes, done[-1])) - images
     row = _raw(layout, False)
     demos = 0.0 if recipe.run.policy else len(select_tasks(recipe.demo.suite, recipe.demo.tasks)) * recipe.demo.per_task
-    return Disk(images, records, policy, optimizer, len(planned(recipe.eval)[1]) * row, demos * row)
+    return Disk(images, records, *policy, len(planned(recipe.eval)[1]) * row, demos * row)
 
 
 def used_bytes(path: Path) -> int:
@@ -89,6 +93,12 @@ def free_disk(path: Path) -> int:
     """Bytes that may be written at a place that need not exist yet."""
     there = next(folder for folder in (path.absolute(), *path.absolute().parents) if folder.is_dir())
     return shutil.disk_usage(there).free
+
+
+def _stores(run: Run, iteration: int) -> list[Path]:
+    """The rollouts of an iteration in all their rounds; none once they are packed."""
+    first = run.rollouts(iteration)
+    return [store for store in (first, *first.parent.glob(f"{first.stem}-*.zarr")) if store.is_dir()]
 
 
 def _layout(recipe: Recipe, chunk: int, cameras: dict[str, int]) -> tuple[Layout, int]:

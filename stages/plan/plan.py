@@ -10,36 +10,36 @@ from stages.plan.disk import Disk, disk_of, free_disk, used_bytes
 from stages.plan.live import bytes_of
 from stages.plan.machine import GB, Machine, this_machine
 from stages.plan.pace import pace
-from stages.plan.room import Room, advice, room
+from stages.plan.room import Room, room, smaller
 from stages.plan.subject import count, planned_policy
 from stages.policies.base import Policy
 from stages.recipe import Recipe
 
+RANK = 32
+"""of the adapters that are proposed where training all weights takes too much; OpenVLA-OFT's own"""
 
-def make_plan(
-    folder: str | Path, recipe: Recipe, iterations: int, machine: Machine | None = None, rank: int = 0
-) -> dict[str, Any]:
+
+def make_plan(folder: str | Path, recipe: Recipe, iterations: int, machine: Machine | None = None) -> dict[str, Any]:
     """What a run takes; nothing is made.
 
     Args:
         folder: of the run, there or not.
         iterations: in all.
         machine: that the updates would run on, whose disk is not judged; none: this one.
-        rank: of the adapters that an update would train; 0: all weights.
 
     Returns:
         JSON-able: run, done and iterations; policy: parameters, trained, weights (bytes); memory: device, devices,
         queries (of a micro-batch), parts (bytes by what for), peak, free, or `error` where the step cannot be foreseen;
-        time: see `pace.pace`, or None; disk: images, records (bytes of an iteration), policy, optimizer, evaluation,
-        demos, total, present, free; problems: a line for each thing that does not fit, with what would mend it.
+        time: see `pace.pace`, or None; disk: images, records (bytes of an iteration), start, policy, optimizer,
+        evaluation, demos, total, present, free; problems: a line for each thing that does not fit, with what would do.
 
     Raises:
         UserError: a policy that cannot be had, settings that fit nothing.
     """
     run, here = Run(folder), machine is None
     machine = machine or this_machine()
-    policy = planned_policy(run, recipe, rank)
-    memory, problems = _memory(policy, recipe, machine)
+    policy = planned_policy(run, recipe)
+    memory, problems = _memory(run, policy, recipe, machine)
     disk, told = _disk(run, recipe, policy, iterations)
     done, every = run.finished(), recipe.eval.every
     weights = bytes_of(policy.module.parameters())
@@ -66,7 +66,7 @@ def check_room(folder: str | Path, recipe: Recipe, iterations: int) -> None:
         raise UserError("; ".join(problems))
 
 
-def _memory(policy: Policy, recipe: Recipe, machine: Machine) -> tuple[dict[str, Any], list[str]]:
+def _memory(run: Run, policy: Policy, recipe: Recipe, machine: Machine) -> tuple[dict[str, Any], list[str]]:
     try:
         needed = room(policy, recipe, machine)
     except UserError:
@@ -74,25 +74,32 @@ def _memory(policy: Policy, recipe: Recipe, machine: Machine) -> tuple[dict[str,
     except Exception as error:  # a network of someone else's may do what tensors without values cannot
         return {"error": f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"}, []
     found = {"queries": needed.queries, "parts": needed.parts, "peak": needed.peak}
-    return found, [] if needed.peak <= machine.free else [_too_large(policy, recipe, machine, needed)]
+    return found, [] if needed.peak <= machine.free else [_too_large(run, policy, recipe, machine, needed)]
 
 
-def _too_large(policy: Policy, recipe: Recipe, machine: Machine, needed: Room) -> str:
-    told = f"an update takes {needed.peak / GB:.1f} GB, {machine.free / GB:.1f} GB are free on {machine.name}"
-    return f"{told}: {advice(policy, recipe, machine, needed)}"
+def _too_large(run: Run, policy: Policy, recipe: Recipe, machine: Machine, needed: Room) -> str:
+    told = f"an update takes {needed.peak / GB:.3g} GB, {machine.free / GB:.3g} GB are free on {machine.name}"
+    if less := smaller(policy, recipe, machine, needed):
+        return f"{told}: update.microbatch={less.queries} would do ({less.peak / GB:.3g} GB)"
+    if recipe.update.lora_rank is None and not run.policies():
+        adapted = replace(recipe, update=replace(recipe.update, lora_rank=RANK))
+        less = room(planned_policy(run, adapted), adapted, machine)
+        if less.peak <= machine.free:
+            return f"{told}: update.lora_rank={RANK} would do ({less.peak / GB:.3g} GB)"
+    return f"{told}: take a device with {needed.peak / GB:.3g} GB free"
 
 
 def _disk(run: Run, recipe: Recipe, policy: Policy, iterations: int) -> tuple[dict[str, Any], list[str]]:
     module, spec = policy.module, policy.spec
-    weights = bytes_of(module.parameters())
-    state = 2 * bytes_of(parameter for parameter in module.parameters() if parameter.requires_grad)
-    disk = disk_of(run, recipe, weights, state, spec.chunk, spec.cameras)
+    whole, trained = bytes_of(module.parameters()), bytes_of(p for p in module.parameters() if p.requires_grad)
+    saved = whole if policy.adapters is None else trained
+    disk = disk_of(run, recipe, (whole, saved, 2 * trained), spec.chunk, spec.cameras)
     total = disk.total(iterations, recipe.run, recipe.eval.every)
     present, free = used_bytes(run.folder), free_disk(run.folder)
     found = {**vars(disk), "total": total, "present": present, "free": free}
     if total - present <= free:
         return found, []
-    told = f"{iterations} iterations take {(total - present) / GB:.1f} GB more, {free / GB:.1f} GB are free on the disk"
+    told = f"{iterations} iterations take {(total - present) / GB:.3g} GB more, {free / GB:.3g} GB are free on the disk"
     return found, [f"{told} of {run.folder}: {_mend(disk, recipe, iterations, present + free, bool(present))}"]
 
 
@@ -105,6 +112,6 @@ def _mend(disk: Disk, recipe: Recipe, iterations: int, most: float, begun: bool)
         total = disk.total(iterations, replace(recipe.run, **changes), every)
         if total <= most:
             settings = " and ".join(f"run.{key}={value}" for key, value in changes.items())
-            return f"{settings} would do ({total / GB:.1f} GB)"
+            return f"{settings} would do ({total / GB:.3g} GB)"
     fits = [n for n in range(1, iterations) if disk.total(n, recipe.run, every) <= most]
     return f"--iterations {fits[-1]} fits" if fits else "make room, or choose another disk"

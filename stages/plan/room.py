@@ -1,10 +1,10 @@
-"""What an update holds in memory on every device, part by part, and what of it would have to change to fit."""
+"""What an update holds in memory on every device, part by part."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from data.cores import cores
-from stages.plan.machine import GB, Machine
+from stages.plan.machine import Machine
 from stages.plan.memory import step_memory
 from stages.plan.subject import gathered_bytes
 from stages.policies.base import Policy
@@ -51,15 +51,15 @@ def room(policy: Policy, recipe: Recipe, machine: Machine, microbatch: int | Non
     return Room(queries, parts)
 
 
-def advice(policy: Policy, recipe: Recipe, machine: Machine, needed: Room) -> str:
-    """The change that makes an update fit: smaller micro-batches, else more memory."""
-    queries = needed.queries // 2
+def smaller(policy: Policy, recipe: Recipe, machine: Machine, needed: Room) -> Room | None:
+    """The update in smaller micro-batches, halved until it fits; none: that alone is not enough."""
+    queries = needed.queries // 2 if needed.peak - needed.parts["activations"] < machine.free else 0
     while queries:
-        smaller = room(policy, recipe, machine, queries)
-        if smaller.peak <= machine.free:
-            return f"update.microbatch={queries} would do ({smaller.peak / GB:.1f} GB)"
+        found = room(policy, recipe, machine, queries)
+        if found.peak <= machine.free:
+            return found
         queries //= 2
-    return f"train fewer weights, or on a device with {needed.peak / GB:.0f} GB free"
+    return None
 
 
 def largest_part(total: int, most: int) -> int:

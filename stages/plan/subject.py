@@ -4,27 +4,27 @@ import torch
 from torch import nn
 
 from data.runs import Run
-from stages.plan.adapters import add_adapters
+from stages.learning.adapting import check_trainable
 from stages.plan.live import bytes_of
+from stages.policies.adapted import Base
+from stages.policies.adapters import add_adapters
 from stages.policies.base import Policy, outline_policy
 from stages.policies.mini import MiniConfig, MiniPolicy
 from stages.recipe import Recipe
 
 
-def planned_policy(run: Run, recipe: Recipe, rank: int = 0) -> Policy:
-    """The newest policy of the run, else the one it starts from, on the meta device.
-
-    Args:
-        rank: of the adapters that an update trains; 0: it trains all weights.
+def planned_policy(run: Run, recipe: Recipe) -> Policy:
+    """The newest policy of the run, else the one it starts from, on the meta device, with the adapters that it trains.
 
     Raises:
-        UserError: see `load_policy`.
+        UserError: see `load_policy` and `check_trainable`.
     """
-    made = run.policies()
+    made, update = run.policies(), recipe.update
     source = run.policy(made[-1]) if made else recipe.run.policy
     policy = outline_policy(source) if source else _new(recipe)
-    if rank:
-        add_adapters(policy.module, rank)
+    check_trainable(policy, update)
+    if policy.adapters is None and update.lora_rank is not None:
+        add_adapters(policy, Base("", "", ""), update.lora_rank, update.lora_alpha, seed=0)
     return policy
 
 

@@ -8,9 +8,10 @@ of a query are predicted at once, from independent categorical distributions (Op
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -19,8 +20,12 @@ from torch import Tensor, nn
 from data.errors import UserError
 from data.lineage import digest_files
 from stages.learning.precision import full_precision
+from stages.policies.adapted import adapters_digest, base_of
 from stages.policies.registry import policy_class
 from stages.policies.source import policy_folder
+
+if TYPE_CHECKING:
+    from stages.policies.adapters import Adapters
 
 ACTION_DIM = 7
 MASKED = -1e9
@@ -71,6 +76,8 @@ class Policy(ABC):
     spec: PolicySpec
     module: nn.Module
     """Trainable; `module(**inputs)` -> logits (B, C*A, K) f32."""
+    adapters: "Adapters | None" = None
+    """What learning changes instead of the weights, if the policy has some: see `stages.policies.adapters`."""
     rows_at_once: int = 1
     """Queries that `act` answers in one forward pass; above 1 a log-prob depends on its batch, within rounding."""
 
@@ -118,6 +125,10 @@ class Policy(ABC):
             UserError: this policy does not tell.
         """
         raise UserError(f"{type(self).__name__} tells no features for a critic; use another algorithm than ppo")
+
+    def adapted_layers(self) -> list[str]:
+        """Names in `module` of the linear layers that adapters go on: all; each must be called, not read."""
+        return [name for name, layer in self.module.named_modules() if isinstance(layer, nn.Linear)]
 
     def check_scene(self, suite: str, look: str) -> None:  # noqa: B027
         """Refuse rollouts in which it would act, but make no sense; nothing, unless a subclass knows.
@@ -208,21 +219,47 @@ def load_policy(path: str | Path, device: str | torch.device = "cpu") -> Policy:
 
     Raises:
         UserError: no such folder, no or a broken `config.json`, a model type that nobody brings or that cannot be
-            imported (see `registry.load_foreign`), missing weights.
+            imported (see `registry.load_foreign`), missing weights; adapters whose policy is missing or has changed.
     """
     folder = policy_folder(path)
-    found = _class_of(folder)
-    return found.load(folder, torch.device(found.acting_device() if device == "auto" else device))
+    config = read_config(folder)
+    found = _class_of(folder, config)
+    device = torch.device(found.acting_device() if device == "auto" else device)
+    base = base_of(folder, config)
+    if base is None:
+        return found.load(folder, device)
+    from stages.policies.adapters import load_adapted
+
+    return load_adapted(folder, base, device)
+
+
+def save_policy(policy: Policy, folder: Path) -> None:
+    """Write what `load_policy` reads into the existing `folder`: the whole policy, or its adapters alone."""
+    if policy.adapters is None:
+        policy.save(folder)
+        return
+    from stages.policies.adapters import save_adapters
+
+    save_adapters(policy, folder)
 
 
 def outline_policy(path: str | Path) -> Policy:
     """As `load_policy`, without memory for its weights (see `Policy.outline`)."""
     folder = policy_folder(path)
-    return _class_of(folder).outline(folder)
+    config = read_config(folder)
+    base = base_of(folder, config)
+    if base is None:
+        return _class_of(folder, config).outline(folder)
+    from stages.policies.adapters import need_peft, take_adapters
+
+    need_peft()
+    policy = outline_policy(base.policy)
+    take_adapters(policy, folder, base)
+    return policy
 
 
-def _class_of(folder: Path) -> type[Policy]:
-    kind = str(read_config(folder).get("model_type", ""))
+def _class_of(folder: Path, config: Mapping[str, Any]) -> type[Policy]:
+    kind = str(config.get("model_type", ""))
     return policy_class(kind, f"{folder}/config.json", Policy)  # type: ignore[type-abstract]
 
 
@@ -266,13 +303,16 @@ def identity(folder: str | Path) -> dict[str, str]:
 
 
 def weights_digest(folder: str | Path) -> str:
-    """What a policy is, as 16 hex digits: its configuration and weights, byte for byte.
+    """What a policy is, as 16 hex digits: its configuration and weights, byte for byte; of adapters, see
+    `stages.policies.adapted.adapters_digest`.
 
     Raises:
         UserError: the folder holds no policy.
     """
     folder = policy_folder(folder)
-    read_config(folder)
+    base = base_of(folder, read_config(folder))
+    if base is not None:
+        return adapters_digest(base, folder)
     weights = sorted(folder.glob("*.safetensors"))
     weights = [file for file in weights if not file.name.startswith("trainer")]
     if not weights:

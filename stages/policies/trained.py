@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from data.store import RolloutStore
+from data.joined import Rollouts
 
 KEY = "trained_inits"
 
 History = dict[str, dict[str, list[int]]]
 
 
-def extend_history(record: Mapping[str, Any], *stores: RolloutStore) -> dict[str, History]:
+def extend_history(record: Mapping[str, Any], *stores: Rollouts) -> dict[str, History]:
     """The entry for a policy trained on the finished episodes of `stores`, starting from a policy with `record`."""
     seen = {suite: {task: set(inits) for task, inits in tasks.items()} for suite, tasks in record.get(KEY, {}).items()}
     for store in stores:

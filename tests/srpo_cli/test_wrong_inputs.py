@@ -47,6 +47,8 @@ WRONG = [
     ("alpha above 1", "reward store.zarr --set alpha=1.5", "alpha"),
     ("negative rate", "update store.zarr --policy policy --out o --set lr=-1", "lr"),
     ("no groups", "collect x.zarr --policy policy --groups 0", "groups"),
+    ("no rank", "update store.zarr --policy policy --out o --set lora_rank=0", "lora_rank must be 1 or more, or none"),
+    ("nothing to merge", "merge policy --out o", "it is a whole policy already"),
     ("negative samples", "collect x.zarr --policy policy --samples -2", "samples"),
     ("no workers", "collect x.zarr --policy policy --workers 0", "workers"),
     ("cold", "collect x.zarr --policy policy --temperature -1", "temperature"),

@@ -13,8 +13,9 @@ from data.errors import UserError
 from data.runs import Run
 from data.store import RolloutStore
 from stages import loop, start
+from stages.learning.settings import UpdateSettings
 from stages.loop import run_loop
-from stages.policies.base import identity, load_policy, weights_digest
+from stages.policies.base import identity, load_policy, read_config, weights_digest
 from stages.policies.mini import MiniConfig, MiniPolicy
 from stages.recipe import Recipe, load_recipe
 from stages.reward import reward_store
@@ -44,9 +45,9 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make(tmp_path_factory.mktemp("released") / "checkpoint", suite=SUITE)
 
 
-def made_up(store: Path, *given: Any) -> dict[str, Any]:
+def made_up(store: Path, *given: Any, **named: Any) -> dict[str, Any]:
     """Rewards as if one of two episodes had succeeded: a random policy never does."""
-    result = reward_store(store, *given)
+    result = reward_store(store, *given, **named)
     RolloutStore.open(store, writable=True).group["reward/binary/reward"][:] = np.array([0.0, 1.0])
     return result
 
@@ -70,13 +71,21 @@ def test_the_start_is_the_checkpoint(finished: Path, checkpoint: Path) -> None:
     assert not list(first.glob("*.py"))
 
 
-def test_an_update_changes_the_weights_and_keeps_the_layout(finished: Path) -> None:
-    first, second = (load_policy(Run.open(finished).policy(n)).module.state_dict() for n in (0, 1))
+def test_an_update_writes_adapters_alone(finished: Path) -> None:
+    first, second = (Run.open(finished).policy(n) for n in (0, 1))
+    assert read_config(second)["adapters_of"] == {"policy": "../000", "weights": weights_digest(first)}
+    assert not list(second.glob("model*")) and Run.open(finished).metrics()[4]["updated"]
+
+
+def test_an_update_of_all_weights_keeps_the_layout(finished: Path, tmp_path: Path) -> None:
+    made = Run.open(finished)
+    store = shutil.copytree(made.rollouts(1), tmp_path / "copy.zarr")
+    update_policy(store, made.policy(0), tmp_path / "next", "binary", UpdateSettings(epochs=1))
+    first, second = (load_policy(folder).module.state_dict() for folder in (made.policy(0), tmp_path / "next"))
     assert list(first) == list(second)
     changed = {name for name in first if not (first[name] == second[name]).all()}
     assert "language_model.lm_head.weight" in changed and "projector.fc1.weight" in changed
     assert not any(".attn_pool." in name for name in changed)
-    assert Run.open(finished).metrics()[4]["updated"]
 
 
 def test_all_stores_are_there(finished: Path) -> None:

@@ -81,6 +81,42 @@ def test_a_store_s_rewards_are_those_of_its_arrays(path: Path, preset: str) -> N
     ]
 
 
+def test_stores_of_one_batch_are_measured_against_the_successes_of_all(path: Path, tmp_path: Path) -> None:
+    store = RolloutStore.open(path)
+    other = make_store(tmp_path / "b.zarr", seed=1, losing=(1,))
+    rows = np.concatenate([store.group["encode/pixels/embedding"][:], add_embedding(other, seed=2)])  # type: ignore[index]
+    reward_store(path, PAPER)
+    result = reward_store(path, PAPER, more=[other.path])
+    assert (result["label"], result["episodes"], result["stores"]) == ("paper", 2 * N, ["a.zarr", "b.zarr"])
+    success, task = (np.concatenate(pair) for pair in ((store.success(), other.success()), [store.plan.task] * 2))
+    together = compute_rewards(rows, success, task, None, PAPER)
+    for at, group in ((0, written(path, "paper")), (N, written(tmp_path / "b.zarr", "paper"))):
+        for name in ("reward", "distance", "reference", "is_reference"):
+            np.testing.assert_array_equal(group[name][:], getattr(together, name)[at : at + N])
+        np.testing.assert_array_equal(group["centre_task"][:], together.centre_task)
+        assert dict(group.attrs)["inputs"] == result["inputs"]
+    assert (written(tmp_path / "b.zarr", "paper")["reward"][:][1::3] > 0).all(), (
+        "a task solved in the other store alone"
+    )
+    before = content(tmp_path)
+    assert reward_store(path, PAPER, more=[other.path])["up_to_date"]
+    assert content(tmp_path) == before
+    written_half = RolloutStore.open(other.path, writable=True)
+    written_half.group["reward/paper"].attrs.put({})
+    assert not reward_store(path, PAPER, more=[other.path])["up_to_date"]
+    assert {name: data for name, (data, _) in content(tmp_path).items()} == {
+        name: data for name, (data, _) in before.items()
+    }
+
+
+def test_stores_of_another_world_model_are_no_batch(path: Path, tmp_path: Path) -> None:
+    other = make_store(tmp_path / "b.zarr", seed=1)
+    add_embedding(other, weights="other")
+    with pytest.raises(UserError, match=r"b.zarr was encoded with other settings under 'pixels'"):
+        reward_store(path, PAPER, more=[other.path])
+    assert reward_store(path, BINARY, more=[other.path])["episodes"] == 2 * N
+
+
 def test_centres_and_all_choices_are_written(path: Path) -> None:
     reward_store(path, reward_settings("paper", {"centre": "each"}), "pixels", "mine")
     group, store = written(path, "mine"), RolloutStore.open(path)

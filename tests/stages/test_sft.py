@@ -132,6 +132,19 @@ def test_goes_on_with_a_released_checkpoint(tmp_path, fake):
     assert train_sft([store], tmp_path / "p", settings, policy=str(checkpoint), threads=1)["up_to_date"]
 
 
+def test_adapters_imitate(tmp_path, fake, tiny_folder):
+    """The first time on a whole policy, then on what came of it."""
+    store, settings = write_store(tmp_path / "a"), SftSettings(steps=2, batch=2, lora_rank=4)
+    with pytest.raises(UserError, match="lora_rank puts adapters on a policy that is there"):
+        train_sft([store], tmp_path / "first", settings)
+    for before, after in ((tiny_folder, tmp_path / "first"), (tmp_path / "first", tmp_path / "second")):
+        result = train_sft([store], after, settings, policy=str(before), threads=1)
+        assert result["policy"] == weights_digest(before) != result["weights"]
+        policy, base = load_policy(after), load_policy(tiny_folder)
+        assert policy.adapters.base.policy == str(tiny_folder) and not list(after.glob("model*"))
+        assert policy.module.head.weight.equal(base.module.head.weight)
+
+
 def test_refusals(tmp_path, fake):
     failures = write_store(tmp_path / "a", successes=(False, False))
     with pytest.raises(UserError, match="no successful episode"):

@@ -186,3 +186,21 @@ def test_a_reference_holds_the_policy_back(store, tiny_folder, tmp_path):
     elsewhere = tmp_path / "free"
     with pytest.raises(UserError, match="other inputs or settings"):
         update_policy(store, tiny_folder, tmp_path / "held", "binary", held, threads=1, reference=elsewhere)
+
+
+def test_several_stores_are_one_batch(store, tiny_policy, tiny_folder, made_up_store, tmp_path):
+    rewards = np.random.default_rng(1).random(8)
+    other = made_up_store(tiny_policy, tiny_folder, name="b.zarr", groups=2, rewards=rewards)
+    alone = update_policy(store, tiny_folder, tmp_path / "alone", "binary", SETTINGS, threads=1)
+    both = update_policy(store, tiny_folder, tmp_path / "both", "binary", SETTINGS, threads=1, more=[other])
+    assert (both["episodes"], both["groups"], both["groups_kept"]) == (24, 6, alone["groups_kept"] + 2)
+    assert both["weights"] != alone["weights"] and both["stores"] == ["rollouts.zarr", "b.zarr"]
+    assert RolloutStore.open(store).label_attrs("update", both["label"])["stores"] == both["stores"]
+    assert RolloutStore.open(other).labels("update") == []
+    again = update_policy(store, tiny_folder, tmp_path / "both", "binary", SETTINGS, threads=1, more=[other])
+    assert again["up_to_date"]
+    record = json.loads((tmp_path / "both" / "srpo.json").read_text())
+    assert record["trained_inits"] == {"libero_object": {"0": [0, 2], "3": [1, 3]}}
+    hot = made_up_store(tiny_policy, tiny_folder, name="hot.zarr", temperature=1.0)
+    with pytest.raises(UserError, match=r"hot.zarr is of temperature 1.0, .* of 0.8"):
+        update_policy(store, tiny_folder, tmp_path / "x", "binary", SETTINGS, threads=1, more=[hot])

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-TRAINING = ("collect", "encode", "reward", "update")
+TRAINING = ("collect", "encode", "reward", "refill", "update")
 """The stages whose seconds count; evaluations are the experimenter's own."""
 WINDOW = 3
 """Iterations that a level is judged over: the sampled success of one is of 64 episodes, say, +-12 %."""
@@ -26,7 +26,7 @@ class Row:
     seconds: float
     """of training so far, without the start and without evaluations"""
     sampled: float | None
-    """success of the rollouts of this iteration, in [0, 1]; none for the start"""
+    """success of the (first round of) rollouts of this iteration, in [0, 1]; none for the start"""
     greedy: float | None
     """success of the evaluation after it, where there was one"""
     greedy_n: int | None
@@ -52,7 +52,7 @@ def curve(metrics: Iterable[Mapping[str, Any]]) -> list[Row]:
         if number and "update" not in stages:
             break
         collected, evaluated = stages.get("collect"), stages.get("eval")
-        episodes += int(collected["n"]) if collected else 0
+        episodes += sum(int(stages[name]["n"]) for name in ("collect", "refill") if name in stages)
         seconds += sum(float(stages[name]["seconds"]) for name in TRAINING if name in stages)
         sampled = float(collected["rate"]) if collected else None
         greedy, n = (float(evaluated["rate"]), int(evaluated["n"])) if evaluated else (None, None)

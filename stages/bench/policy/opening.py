@@ -10,6 +10,7 @@ from stages.bench.policy.random_weights import fill, outline
 from stages.bench.policy.settings import PolicyBenchSettings
 from stages.bench.policy.subjects import OpenVLASubject, Subject, WholeSubject, need_peft
 from stages.plan.machine import free_bytes
+from stages.policies.adapted import base_of
 from stages.policies.base import load_policy, read_config
 from stages.policies.openvla_oft import OpenVLAPolicy
 from stages.policies.openvla_oft.released import settings_of
@@ -35,7 +36,10 @@ def open_subject(folder: Path | None, settings: PolicyBenchSettings, device: tor
         return _random(settings, device)
     if settings.size is not None:
         raise UserError(f"give a policy ({folder}) or --size, not both: a size is that of random weights")
-    if read_config(folder).get("model_type") != OpenVLAPolicy.model_type:
+    config = read_config(folder)
+    if base_of(folder, config) is not None:
+        raise UserError(f"{folder} holds adapters alone; measure the policy they belong to, or fold them: `srpo merge`")
+    if config.get("model_type") != OpenVLAPolicy.model_type:
         return _whole(folder, settings, device)
     if settings.lora:
         need_peft()

@@ -31,6 +31,7 @@ RENDERED = 256
 DTYPES = {"files": None, "bf16": torch.bfloat16, "fp32": torch.float32}
 GPU_ROWS = 32
 """queries of a forward pass on a GPU: with 32 a query took a third of the time of one alone (README)"""
+ADAPTED = ("language_model.model.", "projector.", "proprio_projector.")
 COPIED = (prompt.FILE, statistics.FILE, "preprocessor_config.json")
 
 
@@ -84,6 +85,10 @@ class OpenVLAPolicy(Policy):
 
     def check_scene(self, suite: str, look: str) -> None:
         preflight.check_scene(self._statistics, suite, look)
+
+    def adapted_layers(self) -> list[str]:
+        """All of Llama and the projectors; the language model's head is read in part, the towers stay as they are."""
+        return [name for name in super().adapted_layers() if name.startswith(ADAPTED)]
 
     def first_look(self, observation: Observation, instructions: Sequence[str]) -> dict[str, float]:
         """See `preflight.check_head`; asked at the first query alone."""

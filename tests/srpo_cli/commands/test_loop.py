@@ -29,7 +29,7 @@ def test_the_time_that_is_left(tmp_path: Path, capsys: pytest.CaptureFixture[str
 
 
 def test_what_does_not_fit_ends_with_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    imagined = ["--memory", "0.04", "--devices", "2", "--lora", "8", "--json"]
+    imagined = ["--memory", "0.04", "--devices", "2", "--set", "update.lora_rank=8", "--json"]
     assert run(["loop", str(tmp_path / "run"), "--preset", "quick", "--plan", *imagined]) == 2
     told = capsys.readouterr()
     plan = json.loads(told.out)

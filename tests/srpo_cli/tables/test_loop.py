@@ -31,6 +31,14 @@ def test_an_iteration_is_one_line_in_columns() -> None:
         assert line[:end].endswith(value), (head, line)
 
 
+def test_further_rounds_are_counted() -> None:
+    refill = {"iteration": 3, "stage": "refill", "n": 24, "rate": 0.1, "seconds": 7.0}
+    *_, line = told(COLLECT, refill, UPDATE | {"groups": 11, "groups_kept": 8})
+    assert line.split() == ["3", "88", "50.0", "%", "38.0-62.0", "%", "120", "8/11", "0.0123", "5.0", "0.70", "37"]
+    *_, line = told(COLLECT, refill, UPDATE, COLLECT, UPDATE)
+    assert line.split()[1] == "64"
+
+
 def test_the_head_comes_once() -> None:
     assert sum(text == HEADER for text in told(COLLECT, UPDATE, COLLECT, UPDATE)) == 1
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from data.errors import UserError
+from data.joined import open_rollouts
 from data.rates import store_rates
 from data.store import RolloutStore
 from stages.learning.advantages import AdvantageSettings
@@ -47,6 +48,27 @@ def test_groups_without_variance_are_dropped(tiny_policy, tiny_folder, made_up_s
     selection = select(store, "binary", AdvantageSettings())
     assert (selection.groups, selection.groups_kept) == (4, 2)
     assert selection.kept.tolist() == [False] * 8 + [True] * 8
+
+
+def test_a_joined_batch_is_the_stores_one_after_the_other(tiny_policy, tiny_folder, made_up_store):
+    rng = np.random.default_rng(5)
+    paths = [made_up_store(tiny_policy, tiny_folder, f"{i}.zarr", rewards=rng.random(16)) for i in range(2)]
+    stores = [RolloutStore.open(path) for path in paths]
+    joined = open_rollouts(paths)
+    selection = select(joined, "binary", AdvantageSettings())
+    alone = [select(store, "binary", AdvantageSettings()) for store in stores]
+    np.testing.assert_array_equal(selection.advantage, np.concatenate([part.advantage for part in alone]))
+    assert (selection.groups, selection.groups_kept) == (8, 8)
+    batch, parts = build_batch(joined, selection), [build_batch(*part) for part in zip(stores, alone, strict=True)]
+    np.testing.assert_array_equal(batch.tokens, np.concatenate([part.tokens for part in parts]))
+    np.testing.assert_array_equal(batch.advantage, np.concatenate([part.advantage for part in parts]))
+    np.testing.assert_array_equal(batch.episode, np.concatenate([parts[0].episode, parts[1].episode + 16]))
+    assert batch.instructions == parts[0].instructions + parts[1].instructions
+    wide = select(joined, "binary", AdvantageSettings(scale="batch"))
+    assert np.mean(wide.advantage**2) == pytest.approx(1, abs=1e-4), "one deviation for both stores"
+    RolloutStore.open(paths[1], writable=True).mark_error(2)
+    with pytest.raises(UserError, match=r"1 of 16 episodes of .*1\.zarr"):
+        select(open_rollouts(paths), "binary", AdvantageSettings())
 
 
 def test_refusals(tiny_policy, tiny_folder, made_up_store):

@@ -12,7 +12,6 @@ import torch
 
 from stages.bench.policy.random_weights import outline
 from stages.bench.policy.subjects import PROMPT, OpenVLASubject
-from stages.plan.adapters import add_adapters
 from stages.plan.live import LiveBytes
 from stages.plan.memory import step_memory
 from stages.policies.base import Observation, PolicySpec, load_policy, outline_policy
@@ -68,8 +67,7 @@ def test_nothing_without_values_is_left_in_what_a_policy_keeps(folder: Path) -> 
 
 def test_frozen_weights_have_neither_gradients_nor_state(folder: Path) -> None:
     policy = outline_policy(folder / "openvla")
-    add_adapters(policy.module, 4)
-    adapters = OpenVLASubject(outline("tiny"), (1,)).trainable(4)
+    adapters = OpenVLASubject(policy.module, (1,)).trainable(4)
     step = step_memory(policy, 2, ["pick up the milk"])
     assert step.gradients == 4 * sum(value.numel() for value in adapters.values())
 
@@ -109,7 +107,7 @@ class RealSize:
 )
 def test_the_peaks_measured_on_an_h200(queries: int, again: bool, peak_gb: float) -> None:
     policy = RealSize()
-    add_adapters(policy.module, 32)
+    OpenVLASubject(policy.module, (1,)).trainable(32)
     policy.module.checkpoint_gradients(again)
     step = step_memory(policy, queries, [""])  # type: ignore[arg-type]
     assert step.peak / 1e9 == pytest.approx(peak_gb, rel=0.03)

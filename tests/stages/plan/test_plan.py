@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from data.errors import UserError
 from stages.loop import run_loop
@@ -35,14 +36,21 @@ def test_a_plan_of_a_new_run_is_json_and_makes_nothing(tmp_path: Path) -> None:
 
 def test_devices_share_all_but_activations(tmp_path: Path) -> None:
     checkpoint = tiny.make(tmp_path / "checkpoint", suite="libero_spatial")
-    recipe = load_recipe("openvla", [f"run.policy={checkpoint}", "update.microbatch=4"])
+    recipe = load_recipe("openvla", [f"run.policy={checkpoint}", "update.microbatch=4", "update.lora_rank=none"])
     one, four = (make_plan(tmp_path / "run", recipe, 1, imagined(8, n))["memory"]["parts"] for n in (1, 4))
     for name in ("weights", "gradients", "optimizer"):
         assert four[name] == one[name] / 4
     assert four["activations"] == one["activations"] and 0 < four["gathered"] < one["weights"]
-    adapters = make_plan(tmp_path / "run", recipe, 1, imagined(8, 1), rank=4)
-    assert adapters["memory"]["parts"]["optimizer"] < one["optimizer"] / 100
-    assert adapters["policy"]["trained"] < adapters["policy"]["parameters"] / 100
+
+
+def test_adapters_alone_have_gradients_and_are_saved(tmp_path: Path) -> None:
+    checkpoint = tiny.make(tmp_path / "checkpoint", torch.bfloat16, suite="libero_spatial")
+    recipe = load_recipe("openvla", [f"run.policy={checkpoint}", "update.microbatch=4", "update.lora_rank=4"])
+    adapters = make_plan(tmp_path / "run", recipe, 1, imagined(8, 1))
+    trained = adapters["policy"]["trained"]
+    assert trained < adapters["policy"]["parameters"] / 100
+    assert adapters["memory"]["parts"]["gradients"] == adapters["disk"]["policy"] == 4 * trained
+    assert adapters["disk"]["start"] > 8e6
 
 
 def test_a_micro_batch_that_fits_is_named(tmp_path: Path) -> None:
@@ -50,9 +58,11 @@ def test_a_micro_batch_that_fits_is_named(tmp_path: Path) -> None:
     parts = make_plan(tmp_path / "run", recipe, 1, imagined(1, 1))["memory"]["parts"]
     free = sum(parts.values()) - parts["activations"] / 4
     (told,) = make_plan(tmp_path / "run", recipe, 1, Machine("a small one", free))["problems"]
-    assert "an update takes 0.1 GB, 0.1 GB are free on a small one: update.microbatch=32 would do" in told
+    assert "are free on a small one: update.microbatch=32 would do" in told
+    (told,) = make_plan(tmp_path / "run", quick("update.microbatch=1"), 1, Machine("a small one", 3e7))["problems"]
+    assert "an update takes 0.0464 GB, 0.03 GB are free on a small one: update.lora_rank=32 would do" in told
     (told,) = make_plan(tmp_path / "run", recipe, 1, Machine("a small one", 1e6))["problems"]
-    assert "on a device with" in told
+    assert "take a device with" in told
 
 
 def test_a_step_that_cannot_be_foreseen_is_no_problem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,9 +91,9 @@ def test_a_loop_that_does_not_fit_the_disk_is_refused_before_there_is_a_run(
 
 
 def test_what_a_run_keeps() -> None:
-    disk = Disk(images=100.0, records=1.0, policy=10.0, optimizer=20.0, evaluation=5.0, demos=7.0)
-    assert disk.total(0, RunSettings(), 0) == 7 + 4 * 10 + 3 * 20
-    assert disk.total(20, RunSettings(), 10) == 7 + 6 * 10 + 3 * 20 + 4 * 5 + 4 * 100 + 20
+    disk = Disk(images=100.0, records=1.0, start=1000.0, policy=10.0, optimizer=20.0, evaluation=5.0, demos=7.0)
+    assert disk.total(0, RunSettings(), 0) == 7 + 1000 + 3 * 10 + 3 * 20
+    assert disk.total(20, RunSettings(), 10) == 7 + 1000 + 5 * 10 + 3 * 20 + 4 * 5 + 4 * 100 + 20
 
 
 def test_bytes_on_disk(tmp_path: Path) -> None:

@@ -28,6 +28,11 @@ def test_a_curve_counts_training_and_leaves_out_the_start_evaluations_and_what_i
     assert curve(metrics) == expected
 
 
+def test_a_curve_counts_further_rounds_as_cost_and_not_as_success() -> None:
+    metrics = [line(1, "collect", 8, rate=0.25, n=64), line(1, "refill", 3, rate=0.9, n=24), line(1, "update", 2)]
+    assert curve(metrics) == [Row(1, 88, 13.0, 0.25, None, None)]
+
+
 @pytest.mark.parametrize(
     ("sampled", "iteration"),
     [
