@@ -22,7 +22,7 @@ from stages.collect import Refill, collect
 from stages.demo import make_demos
 from stages.encode import encode_store
 from stages.evaluate import Watch, evaluate
-from stages.learning.trainer import STATE_FILE
+from stages.learning.optimizer import STATE_FILE
 from stages.plan.plan import check_room
 from stages.policies.adapted import base_of
 from stages.policies.base import read_config

@@ -28,10 +28,11 @@ from stages.learning.adapting import become, make_trainable
 from stages.learning.algorithms import ALGORITHMS
 from stages.learning.batch import Batch, Selection, build_batch, rollouts_digest, select
 from stages.learning.checkpoints import Checkpoints
+from stages.learning.optimizer import STATE_FILE
 from stages.learning.reference import with_reference
 from stages.learning.settings import UpdateSettings
 from stages.learning.threads import torch_threads
-from stages.learning.trainer import STATE_FILE, Trainer
+from stages.learning.trainer import Trainer
 from stages.policies.adapted import base_of, write_base
 from stages.policies.base import Policy, load_policy, read_config, weights_digest
 from stages.policies.source import policy_folder

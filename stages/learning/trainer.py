@@ -13,8 +13,6 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import Accelerator
-from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from data.errors import UserError
@@ -24,11 +22,11 @@ from stages.learning.averaging import token_weights
 from stages.learning.batch import Batch
 from stages.learning.checkpoints import Checkpoints, Halfway
 from stages.learning.objectives import KL_ESTIMATORS, k3, masked_sum, probability_ratio
+from stages.learning.optimizer import STATE_FILE, learning_rate, make_optimizer, restore_optimizer, save_optimizer
 from stages.learning.precision import full_precision, logprob_tolerance
 from stages.learning.settings import TrainerSettings
 from stages.policies.base import ACTION_DIM, Policy, log_probabilities, save_policy, token_logprob
 
-STATE_FILE = "trainer.safetensors"
 Tick = Callable[..., None]
 
 
@@ -44,8 +42,7 @@ class Trainer:
         self.accelerator = Accelerator(cpu=not torch.cuda.is_available())
         self.names = [name for name, parameter in policy.module.named_parameters() if parameter.requires_grad]
         parameters = [parameter for parameter in policy.module.parameters() if parameter.requires_grad]
-        betas = (settings.beta1, settings.beta2)
-        optimizer = torch.optim.AdamW(parameters, settings.lr, betas, weight_decay=settings.weight_decay, fused=True)
+        optimizer = make_optimizer(parameters, settings)
         if state is not None and (state / STATE_FILE).is_file():
             restore_optimizer(optimizer, self.names, state / STATE_FILE)
         self.module, self.optimizer = self.accelerator.prepare(policy.module, optimizer)
@@ -194,14 +191,6 @@ class Trainer:
         return int(state.get("step", 0))
 
 
-def learning_rate(settings: TrainerSettings, taken: int) -> float:
-    """After `taken` optimizer steps: lr / (1 + taken / lr_half), so that the noise of single updates averages out.
-
-    Steps that shrink as 1/t are those of stochastic approximation (Robbins and Monro 1951).
-    """
-    return settings.lr / (1 + taken / settings.lr_half) if settings.lr_half else settings.lr
-
-
 def _minibatches(queries: int, size: int, epochs: int, seed: int) -> Iterator[tuple[str, np.ndarray]]:
     """Every epoch's permutation of range(queries), cut in parts of `size`, each with its name."""
     rng = np.random.default_rng(seed)
@@ -230,37 +219,3 @@ def _health(totals: dict[str, float], norms: list[float], batch: Batch) -> dict[
 
 def _mean(totals: dict[str, float], key: str) -> float:
     return totals[key] / totals["tokens"]
-
-
-def save_optimizer(optimizer: Any, names: list[str], file: Path) -> None:
-    """AdamW's state as safetensors: `exp_avg.NAME`, `exp_avg_sq.NAME`, `step.NAME` for every trained parameter."""
-    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    tensors = {}
-    for name, parameter in zip(names, parameters, strict=True):
-        for key, value in optimizer.state[parameter].items():
-            tensors[f"{key}.{name}"] = value.detach().cpu().contiguous()
-    save_file(tensors, file, metadata={"format": "pt"})
-
-
-def restore_optimizer(optimizer: torch.optim.Optimizer, names: list[str], file: Path) -> None:
-    """Put what `save_optimizer` wrote into a new optimizer of the same parameters.
-
-    Raises:
-        UserError: the file belongs to another network.
-    """
-    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    with safe_open(file, framework="pt") as saved:
-        keys = set(saved.keys())
-        for name, parameter in zip(names, parameters, strict=True):
-            state = {key: f"{key}.{name}" for key in ("step", "exp_avg", "exp_avg_sq")}
-            if not keys:
-                continue
-            if not keys.issuperset(state.values()) or saved.get_slice(state["exp_avg"]).get_shape() != list(
-                parameter.shape
-            ):
-                raise UserError(f"{file} belongs to another network (at {name}); remove it to start the optimizer anew")
-            loaded = {key: saved.get_tensor(full) for key, full in state.items()}
-            optimizer.state[parameter] = {
-                key: value if key == "step" else torch.empty_like(parameter).copy_(value)
-                for key, value in loaded.items()
-            }

@@ -15,10 +15,11 @@ from data.errors import UserError
 from data.store import RolloutStore
 from stages.learning.advantages import AdvantageSettings
 from stages.learning.batch import build_batch, select
+from stages.learning.optimizer import STATE_FILE, learning_rate
 from stages.learning.precision import logprob_tolerance
 from stages.learning.reference import with_reference
 from stages.learning.settings import TrainerSettings
-from stages.learning.trainer import STATE_FILE, Trainer, learning_rate
+from stages.learning.trainer import Trainer
 from stages.policies.base import load_policy
 
 SETTINGS = TrainerSettings(minibatch=16, microbatch=5, lr=1e-2)
