@@ -80,7 +80,8 @@ def disk_of(run: Run, recipe: Recipe, policy: tuple[int, int, int], chunk: int, 
         records = sum(map(used_bytes, done[-1])) - images
     row = _raw(layout, False)
     demos = 0.0 if recipe.run.policy else len(select_tasks(recipe.demo.suite, recipe.demo.tasks)) * recipe.demo.per_task
-    return Disk(images, records, *policy, len(planned(recipe.eval)[1]) * row, demos * row)
+    evaluated = len(planned(recipe.eval)[1]) if recipe.eval.every else 0
+    return Disk(images, records, *policy, evaluated * row, demos * row)
 
 
 def used_bytes(path: Path) -> int:

@@ -34,6 +34,12 @@ def test_a_plan_of_a_new_run_is_json_and_makes_nothing(tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
+def test_evaluations_that_never_come_are_not_asked_for(tmp_path: Path) -> None:
+    """One task has ten held-out states, so that twenty greedy episodes would be refused."""
+    plan = make_plan(tmp_path / "run", quick("task.tasks=2", "eval.episodes=20", "eval.every=0"), 2)
+    assert plan["disk"]["evaluation"] == 0 < plan["disk"]["total"]
+
+
 def test_devices_share_all_but_activations(tmp_path: Path) -> None:
     checkpoint = tiny.make(tmp_path / "checkpoint", suite="libero_spatial")
     recipe = load_recipe("openvla", [f"run.policy={checkpoint}", "update.microbatch=4", "update.lora_rank=none"])
