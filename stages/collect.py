@@ -20,7 +20,7 @@ from data.errors import UserError
 from data.rates import store_rates
 from data.shards import WHOLE, Shard
 from data.store import DONE, Plan, RolloutStore
-from stages.initial_states import failure_rates, share_out, spread
+from stages.initial_states import REMEMBERED, failure_rates, share_out, spread
 from stages.policies.acting import episode_seeds, make_actor, one_thread
 from stages.policies.base import Policy, identity, load_policy
 from stages.policies.source import policy_folder
@@ -143,7 +143,7 @@ def collect(
     policy = policy_folder(policy)
     acting = acting or load_policy(policy, "auto")
     tasks = select_tasks(settings.suite, settings.tasks)
-    before = [RolloutStore.open(path) for path in earlier]
+    before = [RolloutStore.open(path) for path in earlier[-REMEMBERED:]]
     rounds = [RolloutStore.open(path) for path in refill.rounds] if refill else []
     plan = make_plan(tasks, settings, before, refill.groups if refill else None, rounds)
     request = rollout_request(

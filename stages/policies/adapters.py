@@ -113,15 +113,15 @@ def fold_adapters(policy: Policy) -> None:
     policy.adapters = None
 
 
-def need_peft() -> None:
+def need_peft(told: str = NEED) -> None:
     """
     Raises:
-        UserError: peft cannot be imported.
+        UserError: peft cannot be imported, in the words of `told`.
     """
     try:
         import peft  # noqa: F401
     except ImportError as error:
-        raise UserError(NEED) from error
+        raise UserError(told) from error
 
 
 def _inject(policy: Policy, adapters: Adapters) -> None:

@@ -8,9 +8,10 @@ import torch
 from data.errors import UserError
 from stages.bench.policy.random_weights import fill, outline
 from stages.bench.policy.settings import PolicyBenchSettings
-from stages.bench.policy.subjects import OpenVLASubject, Subject, WholeSubject, need_peft
+from stages.bench.policy.subjects import NEED, OpenVLASubject, Subject, WholeSubject
 from stages.plan.machine import free_bytes
 from stages.policies.adapted import base_of
+from stages.policies.adapters import need_peft
 from stages.policies.base import load_policy, read_config
 from stages.policies.openvla_oft import OpenVLAPolicy
 from stages.policies.openvla_oft.released import settings_of
@@ -42,7 +43,7 @@ def open_subject(folder: Path | None, settings: PolicyBenchSettings, device: tor
     if config.get("model_type") != OpenVLAPolicy.model_type:
         return _whole(folder, settings, device)
     if settings.lora:
-        need_peft()
+        need_peft(NEED)
     check_room(_stored(folder), device)
     policy = load_policy(folder, device)
     assert isinstance(policy, OpenVLAPolicy)
@@ -68,7 +69,7 @@ def check_room(needed: float, device: torch.device, hint: str = "") -> None:
 
 def _random(settings: PolicyBenchSettings, device: torch.device) -> Subject:
     if settings.lora:
-        need_peft()
+        need_peft(NEED)
     size = settings.size or REAL
     network = outline(size)
     needed = sum(parameter.numel() * parameter.element_size() for parameter in network.parameters())

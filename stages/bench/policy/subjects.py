@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from data.errors import UserError
+from stages.policies.adapters import need_peft
 from stages.policies.base import Observation, Policy
 from stages.policies.openvla_oft.network import PROPRIO, SLOTS, OpenVLANetwork
 from stages.policies.openvla_oft.prompt import BOS, PAD, STOP
@@ -109,7 +109,7 @@ class OpenVLASubject(Subject):
         Raises:
             UserError: peft is missing.
         """
-        need_peft()
+        need_peft(NEED)
         from peft import LoraConfig, inject_adapter_in_model
 
         self.module.requires_grad_(False)
@@ -148,14 +148,3 @@ class WholeSubject(Subject):
 
     def checkpoint(self, on: bool) -> None:
         """It always keeps them: see `checkpointing`."""
-
-
-def need_peft() -> None:
-    """
-    Raises:
-        UserError: peft cannot be imported.
-    """
-    try:
-        import peft  # noqa: F401
-    except ImportError as error:
-        raise UserError(NEED) from error
