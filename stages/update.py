@@ -99,7 +99,7 @@ def update_policy(
     group.wait_for_everyone()
     speed: dict[str, float] = {}
     if not present:
-        batch = build_batch(opened, selection) if selection.groups_kept else None
+        batch = build_batch(opened, selection) if selection.kept.any() else None
         fill: Fill = partial(_copy, policy_dir)
         health: dict[str, float] = {}
         if batch is not None:

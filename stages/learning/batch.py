@@ -44,8 +44,8 @@ class Batch:
 
 @dataclass(frozen=True)
 class Selection:
-    """Which episodes of a store teach something: reward and advantage (N,) f64, kept (N,) bool, and how many groups
-    those are."""
+    """Which episodes of a store teach something: reward and advantage (N,) f64, kept (N,) bool, how many groups there
+    are, and in how many some episodes count more than others."""
 
     reward: np.ndarray
     advantage: np.ndarray
@@ -66,8 +66,9 @@ def select(
     done = store.status() == DONE
     advantage, kept = np.zeros(len(store)), np.zeros(len(store), bool)
     advantage[done], kept[done] = rule(reward[done], store.success()[done], store.plan.group[done], settings)
-    groups = len(np.unique(store.plan.group))
-    return Selection(reward, advantage, kept, groups, len(np.unique(store.plan.group[kept])))
+    groups = np.unique(store.plan.group)
+    telling = sum(len(np.unique(advantage[done & (store.plan.group == group)])) > 1 for group in groups)
+    return Selection(reward, advantage, kept, len(groups), telling)
 
 
 def _reward(store: RolloutStore, label: str) -> np.ndarray:
