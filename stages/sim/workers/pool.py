@@ -80,6 +80,7 @@ class PoolReport:
             "episodes_per_second": self.episodes / self.seconds if self.seconds else 0.0,
             "policy_seconds": self.deciding,
             "idle_seconds": self.waiting,
+            "queries_per_batch": self.queries / self.batches if self.batches else 0.0,
             "workers": self.workers,
             "cores": cores(),
             "cpu_seconds": {**asdict(self.spent), "policy": self.deciding_cpu},

@@ -28,6 +28,8 @@ def test_collect_then_up_to_date(
     assert srpo(f"collect c.zarr --policy policy {SMALL} --json", folder, monkeypatch) == 0
     told = json.loads(capsys.readouterr().out)
     assert (told["n"], told["collected"], told["up_to_date"]) == (2, 2, False)
+    assert 1 <= told["queries_per_batch"] <= 2
+    assert f"on {told['queries_per_batch']:.1f} queries at a time, without any for" in collect.work(told)
     assert srpo(f"collect c.zarr --policy policy {SMALL}", folder, monkeypatch) == 0
     assert "up to date: 2 episodes, success 0.0 %" in capsys.readouterr().out
 

@@ -22,4 +22,5 @@ def whole(pool: Pool, tmp_path_factory: pytest.TempPathFactory) -> Path:
     report = pool.run(new_job(path), STARTS, decide)
     assert (report.episodes, report.queries, report.steps) == (6, 18, 120)
     assert not report.retries
+    assert report.summary()["queries_per_batch"] == 18 / report.batches
     return path
