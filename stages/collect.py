@@ -20,17 +20,14 @@ from data.errors import UserError
 from data.rates import store_rates
 from data.shards import WHOLE, Shard
 from data.store import DONE, Plan, RolloutStore
-from stages.initial_states import REMEMBERED, failure_rates, share_out, spread
+from stages.initial_states import REFILL, REMEMBERED, Draw, equal_shares
 from stages.policies.acting import episode_seeds, make_actor, one_thread
 from stages.policies.base import Policy, identity, load_policy
 from stages.policies.source import policy_folder
 from stages.sim.settings import RolloutSettings, make_pool
-from stages.sim.tasks import Task, draw_inits, select_inits, select_tasks
+from stages.sim.tasks import Task, select_inits, select_tasks
 from stages.sim.workers.filling import Tick, fill, rollout_request
 from stages.sim.workers.pool import Pool
-
-REFILL = 1
-"""tells the generator of a refill's tasks from those of a task's initial states"""
 
 
 @dataclass(frozen=True)
@@ -42,7 +39,7 @@ class CollectSettings(RolloutSettings):
     samples: int = 8
     """episodes a group"""
     draw: Literal["even", "hard"] = "even"
-    """groups: as many for every task, or more where the policy failed in the iterations before"""
+    """groups: as many for every task, or one, and more from initial states that were failed in iterations before"""
     keep_images: bool = True
     """keep what the policy saw, as `update` wants it"""
 
@@ -71,29 +68,22 @@ def make_plan(
 ) -> Plan:
     """Which episodes to run: for every task `groups` initial states (on average, with draw=hard), each `samples` times.
 
-    The states of a task are drawn without replacement by a generator of (the settings' seed, task): other tasks do not
-    change them. An episode's seed comes from (the settings' seed, its index). A refill goes on with both where the
-    rounds before ended; its tasks are drawn by a generator of (the settings' seed, the number of those rounds).
+    Which states those are is `stages.initial_states`'s matter. An episode's seed comes from (the settings' seed, its
+    index). A refill goes on with states and seeds where the rounds before ended.
 
     Args:
         earlier: rollouts of the iterations before, oldest first, for draw=hard; without any it is even.
         groups: of a refill, of all tasks together. rounds: its rounds before, see `Refill`.
     """
-    numbers, inits = [task.index for task in tasks], select_inits(settings.inits)
-    hard = settings.draw == "hard" and len(earlier) > 0
-    weight = failure_rates(numbers, earlier) if hard else np.ones(len(numbers))
-    counts = np.full(len(numbers), settings.groups)
-    if groups is not None:
-        counts = spread(groups, weight, np.random.default_rng([settings.seed, len(rounds), REFILL]))
-    elif hard:
-        counts = share_out(settings.groups * len(numbers), weight, most=len(inits))
-    begun = sum((_groups(store.plan, numbers) for store in rounds), np.zeros(len(numbers), int))
-    generators = [np.random.default_rng([settings.seed, number]) for number in numbers]
-    draws = [
-        draw_inits(rng, inits, start + count)[start:]
-        for rng, start, count in zip(generators, begun.tolist(), counts.tolist(), strict=True)
-    ]
-    task, init = np.repeat(numbers, counts), np.concatenate(draws)
+    draw = Draw([task.index for task in tasks], select_inits(settings.inits), settings.seed)
+    if settings.draw == "hard" and len(earlier) > 0:
+        each, total = (1, settings.groups * len(tasks)) if groups is None else (0, groups)
+        task, init = draw.hard(total, draw.failure_rates(earlier), each, rounds)
+    else:
+        counts = np.full(len(tasks), settings.groups)
+        if groups is not None:
+            counts = equal_shares(groups, len(tasks), np.random.default_rng([settings.seed, len(rounds), REFILL]))
+        task, init = draw.evenly(counts, _groups([store.plan for store in rounds], draw.tasks))
     before, n = sum(len(store) for store in rounds), len(task) * settings.samples
     return Plan(
         task=np.repeat(task, settings.samples),
@@ -103,9 +93,9 @@ def make_plan(
     )
 
 
-def _groups(plan: Plan, tasks: Sequence[int]) -> np.ndarray:
-    """How many groups each of K tasks has in a plan, (K,) int."""
-    return np.array([len(np.unique(plan.group[plan.task == task])) for task in tasks])
+def _groups(plans: Sequence[Plan], tasks: Sequence[int]) -> np.ndarray:
+    """How many groups each of K tasks has in all of `plans`, (K,) int."""
+    return np.array([sum(len(np.unique(plan.group[plan.task == task])) for plan in plans) for task in tasks])
 
 
 def collect(

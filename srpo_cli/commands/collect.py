@@ -96,10 +96,12 @@ def work(result: Mapping[str, Any]) -> str:
     again = f"; begun again: {lost}" if lost else ""
     skipped = ", ".join(f"episode {episode} ({error})" for episode, error in result["errors"].items())
     without = f"; without {skipped}" if skipped else ""
+    busy, idle = result["policy_seconds"], result["idle_seconds"]
     return (
-        f"{result['collected']} episodes in {result['seconds']:.1f} s ({result['episodes_per_second']:.1f}/s), "
-        f"the policy at work for {result['policy_seconds']:.1f} s on {result['queries_per_batch']:.1f} queries at a time, "
-        f"without any for {result['idle_seconds']:.1f} s{again}{without}{first_look(result)}"
+        f"{result['collected']} episodes in {result['seconds']:.1f} s ({result['episodes_per_second']:.1f}/s), the "
+        f"policy at work for {busy:.1f} s on {result['queries_per_batch']:.1f} queries at a time, without any for "
+        f"{idle:.1f} s"
+        f"{again}{without}{first_look(result)}"
     )
 
 
