@@ -60,7 +60,7 @@ class Draw:
         weight = rate**2
         for drawn in [(task, init), *((store.plan.task, store.plan.init_state) for store in rounds)]:
             weight[self._at(*drawn)] = 0
-        more = min(groups - len(task), np.count_nonzero(weight))
+        more = min(groups - len(task), int(np.count_nonzero(weight)))
         if more:
             rng = np.random.default_rng([self.seed, len(rounds), HARD])
             chosen = rng.choice(weight.size, more, replace=False, p=weight.ravel() / weight.sum())
