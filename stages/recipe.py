@@ -100,7 +100,7 @@ class Recipe:
         return sections
 
 
-NOT_CONTENT = {"workers", "slots", "watchdog", "skip_errors", "preflight", "save_every"}
+NOT_CONTENT = {"workers", "slots", "watchdog", "skip_errors", "preflight", "save_every", "activations"}
 """Settings that change how a run goes, not what an episode comes to: free to change when it goes on."""
 
 RETIRED = {"update": {"credit": "episode", "max_logprob_gap": 1e-3}}

@@ -17,6 +17,7 @@ from data.checkpoint import holds, read_record, write_checkpoint
 from data.errors import UserError
 from data.lineage import digest
 from data.store import RolloutStore
+from stages.learning.activations import NOT_CONTENT, ActivationSettings
 from stages.learning.adapting import AdapterSettings, make_trainable
 from stages.learning.imitation import Demonstrations, ImitationSettings, chunks, imitate
 from stages.learning.threads import torch_threads
@@ -32,7 +33,7 @@ Tick = Callable[..., None]
 
 
 @dataclass(frozen=True)
-class SftSettings(AdapterSettings):
+class SftSettings(ActivationSettings, AdapterSettings):
     """How the policy looks and learns."""
 
     steps: int = 1000
@@ -117,7 +118,8 @@ def train_sft(
     if policy == "mini" and settings.lora_rank is not None:
         raise UserError("sft setting lora_rank puts adapters on a policy that is there; give it with --policy")
     base = "mini" if policy == "mini" else weights_digest(policy)
-    inputs = digest("sft", base, asdict(settings), *(part for demo in demos for part in _content(demo)))
+    content = {key: value for key, value in asdict(settings).items() if key not in NOT_CONTENT}
+    inputs = digest("sft", base, content, *(part for demo in demos for part in _content(demo)))
     speed: dict[str, float] = {}
     present = holds(out, inputs)
     if not present:
@@ -129,7 +131,7 @@ def train_sft(
                 raise UserError(f"{error}; nothing was saved: lower --set lr") from error
         speed["samples_per_second"] = figures.pop("samples_per_second")
         counts = {"demonstrations": len(demos), "moments": len(moments), "tasks": _tasks(demos)}
-        record = {"kind": "sft", "inputs": inputs, "policy": base, "settings": asdict(settings), **counts, **figures}
+        record = {"kind": "sft", "inputs": inputs, "policy": base, "settings": content, **counts, **figures}
         before = {} if policy == "mini" else read_record(policy_folder(policy))
         history = extend_history(before, *(RolloutStore.open(store) for store in stores))
         write_checkpoint(out, partial(save_policy, trained), record | history)
@@ -206,7 +208,8 @@ def _prepare(
 
 
 def _imitation(s: SftSettings) -> ImitationSettings:
-    return ImitationSettings(s.steps, s.batch, s.lr, s.weight_decay, s.shift, s.smoothing, s.precision, s.seed)
+    learning = (s.steps, s.batch, s.lr, s.weight_decay, s.shift, s.smoothing, s.precision, s.seed)
+    return ImitationSettings(*learning, activations=s.activations)
 
 
 def _content(demo: Demo) -> tuple[Any, ...]:

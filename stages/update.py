@@ -24,6 +24,7 @@ from data.joined import Rollouts, names, open_rollouts
 from data.labels import choose_label
 from data.lineage import digest, digest_files
 from data.store import RolloutStore
+from stages.learning.activations import NOT_CONTENT
 from stages.learning.adapting import become, make_trainable
 from stages.learning.algorithms import ALGORITHMS
 from stages.learning.batch import Batch, Selection, build_batch, rollouts_digest, select
@@ -90,7 +91,8 @@ def update_policy(
     opened = open_rollouts([store, *more])
     weights = _check_policy(opened, policy_dir)
     selection = select(opened, reward_label, settings, ALGORITHMS[settings.algorithm].rule)
-    asked = {"algorithm": settings.algorithm, "reward": reward_label, "policy": weights, "settings": asdict(settings)}
+    content = {key: value for key, value in asdict(settings).items() if key not in NOT_CONTENT}
+    asked = {"algorithm": settings.algorithm, "reward": reward_label, "policy": weights, "settings": content}
     asked |= {"reference": weights_digest(reference)} if reference else {}
     inputs = _inputs(opened, asked, selection, policy_dir)
     label = choose_label(opened.parts[0], "update", label, settings.algorithm, asked)
@@ -110,9 +112,9 @@ def update_policy(
                 if reference:
                     batch = with_reference(batch, Path(reference), policy, temperature, settings)
                 batch, judged = _credited(batch, selection, policy, settings, seed)
-                trainer = Trainer(policy, settings, state)
-                halfway = Checkpoints(out, inputs, save_every) if save_every else None
-                fill, health = trainer.save, trainer.fit(batch, temperature, seed, progress, halfway) | judged
+                trainer = Trainer(policy, settings, state, Checkpoints(out, inputs, save_every) if save_every else None)
+                health = trainer.fit(batch, temperature, seed, progress) | judged
+                fill = trainer.saver()
             speed["samples_per_second"] = health.pop("samples_per_second")
         facts = {"kind": "update", "inputs": inputs, "updated": batch is not None, "health": health}
         facts |= {"stores": names([store, *more])} if more else {}

@@ -49,16 +49,17 @@ class Checkpoints:
                 return path, Halfway(**record["halfway"])
         return None
 
+    def due(self, halfway: Halfway) -> bool:
+        """Whether there is one to be made now."""
+        return len(halfway.norms) % self.every == 0
+
     def save(self, fill: Callable[[Path], None], halfway: Halfway) -> None:
-        """Write one where it is due, then remove those before it.
+        """Write one, then remove those before it.
 
         Args:
             fill: writes weights and optimizer state into a folder.
         """
-        steps = len(halfway.norms)
-        if steps % self.every:
-            return
-        path = self.folder / str(steps)
+        path = self.folder / str(len(halfway.norms))
         shutil.rmtree(path, ignore_errors=True)
         write_checkpoint(path, fill, {"inputs": self.inputs, "halfway": asdict(halfway)})
         for other in self.folder.iterdir():

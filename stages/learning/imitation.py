@@ -13,6 +13,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
+from stages.learning.activations import Activations, activations_of
 from stages.policies.base import ACTION_DIM, Observation, Policy
 
 Tick = Callable[..., None]
@@ -53,6 +54,7 @@ class ImitationSettings:
     smoothing: float
     precision: str
     seed: int
+    activations: Activations = "recompute"
 
 
 def imitate(
@@ -83,7 +85,8 @@ def imitate(
         inputs = policy.inputs(seen, [demonstrations.instructions[i] for i in rows])
         target = torch.from_numpy(tokens[rows].astype(np.int64)).to(accelerator.device)
         mask = torch.from_numpy(np.repeat(demonstrations.mask[rows], ACTION_DIM, axis=1)).to(accelerator.device)
-        with torch.autocast(accelerator.device.type, torch.bfloat16, enabled=settings.precision == "bf16"):
+        kept = activations_of(policy.module, policy.blocks(), settings.activations)
+        with kept, torch.autocast(accelerator.device.type, torch.bfloat16, enabled=settings.precision == "bf16"):
             logits = module(**inputs)
         losses = token_losses(logits, target, settings.smoothing)
         loss = losses[mask].mean()

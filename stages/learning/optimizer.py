@@ -6,11 +6,11 @@ from typing import Any
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from data.errors import UserError
 from stages.learning.settings import TrainerSettings
+from stages.learning.sharding import like
 
 STATE_FILE = "trainer.safetensors"
 
@@ -29,18 +29,15 @@ def learning_rate(settings: TrainerSettings, taken: int) -> float:
     return settings.lr / (1 + taken / settings.lr_half) if settings.lr_half else settings.lr
 
 
-def save_optimizer(optimizer: Any, names: list[str], file: Path) -> None:
-    """AdamW's state as safetensors: `exp_avg.NAME`, `exp_avg_sq.NAME`, `step.NAME` for every trained parameter."""
+def optimizer_state(optimizer: Any, names: list[str]) -> dict[str, Tensor]:
+    """AdamW's state as files hold it: `exp_avg.NAME`, `exp_avg_sq.NAME`, `step.NAME` for every trained parameter."""
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    tensors = {}
-    for name, parameter in zip(names, parameters, strict=True):
-        for key, value in optimizer.state[parameter].items():
-            tensors[f"{key}.{name}"] = value.detach().cpu().contiguous()
-    save_file(tensors, file, metadata={"format": "pt"})
+    named = zip(names, parameters, strict=True)
+    return {f"{key}.{name}": value for name, one in named for key, value in optimizer.state[one].items()}
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, names: list[str], file: Path) -> None:
-    """Put what `save_optimizer` wrote into a new optimizer of the same parameters.
+    """Put a file of `optimizer_state` into a new optimizer of the same parameters.
 
     Raises:
         UserError: the file belongs to another network.
@@ -58,6 +55,5 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, names: list[str], file: 
                 raise UserError(f"{file} belongs to another network (at {name}); remove it to start the optimizer anew")
             loaded = {key: saved.get_tensor(full) for key, full in state.items()}
             optimizer.state[parameter] = {
-                key: value if key == "step" else torch.empty_like(parameter).copy_(value)
-                for key, value in loaded.items()
+                key: value if key == "step" else like(value, parameter) for key, value in loaded.items()
             }

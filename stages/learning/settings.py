@@ -3,6 +3,7 @@
 from dataclasses import dataclass, fields
 
 from data.errors import UserError, unknown
+from stages.learning.activations import ActivationSettings
 from stages.learning.adapting import AdapterSettings
 from stages.learning.advantages import AdvantageSettings
 from stages.learning.algorithms import ALGORITHMS, unused_settings
@@ -10,7 +11,7 @@ from stages.learning.objectives import ObjectiveSettings
 
 
 @dataclass(frozen=True)
-class TrainerSettings(ObjectiveSettings):
+class TrainerSettings(ActivationSettings, ObjectiveSettings):
     """The algorithm's loss and the optimizer."""
 
     algorithm: str = "grpo"

@@ -1,7 +1,8 @@
 """The policy-gradient step under Accelerate: epochs of minibatches over one batch, and its optimizer's memory on disk.
 
 Every process takes its share of each minibatch; a minibatch's loss is one weighted mean over all executed tokens in it,
-whatever the number of processes and the size of the micro-batches it is computed in.
+whatever the number of processes and the size of the micro-batches it is computed in. Where an Accelerate config asks
+for FSDP, the processes share weights, gradients and the optimizer's memory out as well: see `stages.learning.sharding`.
 """
 
 import time
@@ -13,18 +14,21 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import Accelerator
+from safetensors.torch import save_file
 from torch import Tensor
 
 from data.errors import UserError
+from stages.learning.activations import FRUGAL, Activations, activations_of
 from stages.learning.adapting import become
 from stages.learning.algorithms import ALGORITHMS
 from stages.learning.averaging import token_weights
 from stages.learning.batch import Batch
 from stages.learning.checkpoints import Checkpoints, Halfway
 from stages.learning.objectives import KL_ESTIMATORS, k3, masked_sum, probability_ratio
-from stages.learning.optimizer import STATE_FILE, learning_rate, make_optimizer, restore_optimizer, save_optimizer
+from stages.learning.optimizer import STATE_FILE, learning_rate, make_optimizer, optimizer_state, restore_optimizer
 from stages.learning.precision import full_precision, logprob_tolerance
 from stages.learning.settings import TrainerSettings
+from stages.learning.sharding import gathered, shard, sharding_asked, state_dict_of, whole
 from stages.policies.base import ACTION_DIM, Policy, log_probabilities, save_policy, token_logprob
 
 Tick = Callable[..., None]
@@ -33,34 +37,41 @@ Tick = Callable[..., None]
 class Trainer:
     """Trains `policy.module` in place; its optimizer goes on where `state` (a policy folder) left off."""
 
-    def __init__(self, policy: Policy, settings: TrainerSettings, state: Path | None = None) -> None:
+    def __init__(
+        self,
+        policy: Policy,
+        settings: TrainerSettings,
+        state: Path | None = None,
+        checkpoints: Checkpoints | None = None,
+    ) -> None:
         """
+        Args:
+            policy: once its weights are shared out among processes it can do nothing but be trained and saved.
+            checkpoints: to go on from (weights, optimizer, and how far it was), and to make.
+
         Raises:
-            UserError: the trainer state in `state` belongs to another network.
+            UserError: the trainer state in `state` belongs to another network; see `sharding`.
         """
-        self.policy, self.settings = policy, settings
+        self.policy, self.settings, self.checkpoints = policy, settings, checkpoints
         self.accelerator = Accelerator(cpu=not torch.cuda.is_available())
+        self.so_far, state = self._last(state)
+        self.sharding, device = sharding_asked(), self.accelerator.device
+        if self.sharding:
+            shard(policy.module, policy.blocks(), self.sharding, device, self.accelerator.mixed_precision)
         self.names = [name for name, parameter in policy.module.named_parameters() if parameter.requires_grad]
         parameters = [parameter for parameter in policy.module.parameters() if parameter.requires_grad]
-        optimizer = make_optimizer(parameters, settings)
+        self.module, self.optimizer = policy.module, make_optimizer(parameters, settings)
         if state is not None and (state / STATE_FILE).is_file():
-            restore_optimizer(optimizer, self.names, state / STATE_FILE)
-        self.module, self.optimizer = self.accelerator.prepare(policy.module, optimizer)
+            restore_optimizer(self.optimizer, self.names, state / STATE_FILE)
+        if not self.sharding:
+            self.module, self.optimizer = self.accelerator.prepare(self.module, self.optimizer)
 
     @full_precision()
-    def fit(
-        self,
-        batch: Batch,
-        temperature: float,
-        seed: int,
-        progress: Tick | None = None,
-        checkpoints: Checkpoints | None = None,
-    ) -> dict[str, float]:
+    def fit(self, batch: Batch, temperature: float, seed: int, progress: Tick | None = None) -> dict[str, float]:
         """Run all epochs over `batch`, or fewer with `max_kl`; nothing is changed if the first minibatch is refused.
 
         Args:
             temperature: that of the rollouts. seed: >= 0, decides the minibatches.
-            checkpoints: to go on from, and to make.
 
         Returns:
             The health set: token means over all minibatches stepped on, `samples_per_second` in queries.
@@ -69,11 +80,12 @@ class Trainer:
             UserError: recorded log-probs that this policy does not reproduce, or a loss that is not finite.
         """
         s, start = self.settings, time.monotonic()
-        so_far = self._resume(checkpoints)
+        so_far, self.so_far = self.so_far, Halfway()
         before, stopped = so_far.totals.get("queries", 0.0), False
         minibatches = list(_minibatches(len(batch), s.minibatch, s.epochs, seed))
         for name, rows in minibatches[len(so_far.norms) :]:
-            sums = self._gradient(batch, rows, temperature, name)
+            with activations_of(self.policy.module, self.policy.blocks(), self._activations()):
+                sums = self._gradient(batch, rows, temperature, name)
             if not so_far.norms:
                 so_far.first = self._check(sums)
             elif s.max_kl is not None and _mean(sums, "kl") > s.max_kl:
@@ -81,8 +93,10 @@ class Trainer:
                 break
             so_far.norms.append(self._step(name))
             so_far.totals = {key: so_far.totals.get(key, 0.0) + value for key, value in sums.items()}
-            if checkpoints and self.accelerator.is_main_process:
-                checkpoints.save(self.save, so_far)
+            if self.checkpoints and self.checkpoints.due(so_far):
+                fill = self.saver()
+                if self.accelerator.is_main_process:
+                    self.checkpoints.save(fill, so_far)
             if progress:
                 progress(len(so_far.norms), len(minibatches), f"KL {_mean(so_far.totals, 'kl'):.4f}")
         return _health(so_far.totals, so_far.norms, batch) | {
@@ -91,20 +105,39 @@ class Trainer:
             "samples_per_second": (so_far.totals["queries"] - before) / (time.monotonic() - start),
         }
 
-    def _resume(self, checkpoints: Checkpoints | None) -> Halfway:
-        """Weights and optimizer as the last checkpoint has them, and how far it was; the start, if there is none."""
-        found = checkpoints.last() if checkpoints else None
+    def _last(self, state: Path | None) -> tuple[Halfway, Path | None]:
+        """How far the last checkpoint was, whose weights the policy gets, and its folder; the start and `state`, if
+        there is none."""
+        found = self.checkpoints.last() if self.checkpoints else None
         if not found:
-            return Halfway()
+            return Halfway(), state
         folder, so_far = found
         become(self.policy, folder)
-        restore_optimizer(self.optimizer.optimizer, self.names, folder / STATE_FILE)
-        return so_far
+        return so_far, folder
 
-    def save(self, folder: Path) -> None:
-        """Write the policy and the optimizer's state into the existing `folder`."""
-        save_policy(self.policy, folder)
-        save_optimizer(self.optimizer, self.names, folder / STATE_FILE)
+    def saver(self) -> Callable[[Path], None]:
+        """What writes the policy and the optimizer's state into an existing folder, in the first process; every process
+        must ask for it, because each may hold a part."""
+        first, wanted = self.accelerator.is_main_process, self.policy.module.state_dict()
+        if self.policy.adapters is not None:
+            wanted = {name: wanted[name] for name in self.names}
+        weights = gathered(wanted, first) if self.sharding else {}
+        state = gathered(optimizer_state(self.optimizer, self.names), first)
+
+        def fill(folder: Path) -> None:
+            with state_dict_of(self.policy.module, weights):
+                save_policy(self.policy, folder)
+            save_file(state, folder / STATE_FILE, metadata={"format": "pt"})
+
+        return fill
+
+    def _activations(self) -> Activations:
+        """The more frugal of what the settings and an Accelerate config with FSDP say."""
+        asked: Activations = "keep"
+        if self.sharding and self.sharding.activation_checkpointing:
+            more = getattr(self.sharding, "activation_checkpointing_offload", False)  # since Accelerate 1.15
+            asked = "offload" if more else "recompute"
+        return max(self.settings.activations, asked, key=FRUGAL.index)
 
     def _gradient(self, batch: Batch, rows: np.ndarray, temperature: float, name: str) -> dict[str, float]:
         """Accumulate one minibatch's gradient; returns sums over its executed tokens, all processes together."""
@@ -113,11 +146,12 @@ class Trainer:
         whole = float((weight[rows] * batch.mask[rows].sum(1)).sum())
         rank, world = self.accelerator.process_index, self.accelerator.num_processes
         share = rows[rank::world]
-        micros = np.array_split(share, max(1, -(-len(share) // self.settings.microbatch)))
+        most = -(-len(rows) // world)  # so that all processes take as many, and gather weights together
+        micros = np.array_split(share, -(-most // self.settings.microbatch))
         self.optimizer.zero_grad()
         sums: dict[str, Tensor] = {}
         for i, micro in enumerate(micros):
-            sync = i + 1 == len(micros)
+            sync = i + 1 == len(micros) or self.sharding is not None  # which else kept gradients whole till the last
             with nullcontext() if sync else self.accelerator.no_sync(self.module):
                 part = self._forward(batch, micro if len(micro) else rows[:1], weight, temperature, bool(len(micro)))
                 self.accelerator.backward(part["loss"] * world / whole)
@@ -166,7 +200,7 @@ class Trainer:
 
     def _check(self, sums: dict[str, float]) -> dict[str, float]:
         """How well recorded log-probs are reproduced before the first step: the largest gap, and of a ratio from 1."""
-        allowed = self.settings.max_logprob_gap or logprob_tolerance(self.module)
+        allowed = self.settings.max_logprob_gap or logprob_tolerance(self.module, self.accelerator.mixed_precision)
         if sums["max_gap"] > allowed:
             raise UserError(
                 f"recomputed log-probs differ from the recorded ones by up to {sums['max_gap']:.2g}; the rollouts were "
@@ -176,7 +210,7 @@ class Trainer:
 
     def _step(self, name: str) -> float:
         """Clip the gradient and step; returns its norm before clipping."""
-        norm = float(self.accelerator.clip_grad_norm_(self.module.parameters(), self.settings.grad_norm))
+        norm = float(whole(self.accelerator.clip_grad_norm_(self.module.parameters(), self.settings.grad_norm)))
         if not np.isfinite(norm):
             raise UserError(f"the gradient is {norm} at {name}; nothing was saved: lower --set lr or grad_norm")
         if self.settings.lr_half:

@@ -9,13 +9,17 @@ Shapes: B queries a micro-batch.
 
 import copy
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.autograd.graph import saved_tensors_hooks
 
+from stages.learning.activations import Activations, activations_of
 from stages.plan.live import LiveBytes, bytes_of
 from stages.policies.base import Observation, Policy, token_logprob
 
@@ -36,13 +40,16 @@ class StepMemory:
         return self.weights + self.gradients + self.optimizer + self.activations
 
 
-def step_memory(policy: Policy, queries: int, instructions: Sequence[str]) -> StepMemory:
+def step_memory(
+    policy: Policy, queries: int, instructions: Sequence[str], activations: Activations = "recompute"
+) -> StepMemory:
     """What a step takes that trains the parameters of `policy.module` that require a gradient.
 
     Args:
         policy: on the meta device (`Policy.outline`); it is left as it is.
         queries: B.
         instructions: texts that the queries hold in turn.
+        activations: what the step keeps; what it offloads is in other memory.
     """
     texts = [instructions[i % len(instructions)] for i in range(queries)]
     seen = _observation(policy, queries)
@@ -58,7 +65,8 @@ def step_memory(policy: Policy, queries: int, instructions: Sequence[str]) -> St
             parameter.grad = torch.zeros_like(parameter)
         optimizer.step()
         live.peak = live.now + pixels + preparing.peak
-        _step(module, optimizer, inputs, policy.spec.tokens)
+        with activations_of(module, policy.blocks(), activations, _away):
+            _step(module, optimizer, inputs, policy.spec.tokens)
         weights = bytes_of(module.parameters()) + bytes_of(module.buffers())
         gradients = bytes_of(trained)
         state = bytes_of(value for entry in optimizer.state.values() for value in entry.values())
@@ -72,6 +80,11 @@ def _step(module: nn.Module, optimizer: torch.optim.Optimizer, inputs: dict[str,
     logprob.sum().backward()
     nn.utils.clip_grad_norm_(module.parameters(), 1.0)
     optimizer.step()
+
+
+def _away() -> AbstractContextManager[Any]:
+    """As if what autograd saves went to memory that is not counted."""
+    return saved_tensors_hooks(lambda x: (x.shape, x.dtype), lambda kept: torch.empty(kept[0], dtype=kept[1]))
 
 
 def _observation(policy: Policy, queries: int) -> Observation:

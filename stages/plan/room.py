@@ -23,11 +23,13 @@ class Room:
     """of the largest micro-batch"""
     parts: dict[str, float]
     """by what they are for"""
+    loading: float
+    """before: a policy is loaded whole, and shared out then"""
 
     @property
     def peak(self) -> float:
-        """Their sum."""
-        return sum(self.parts.values())
+        """Their sum, or more while loading."""
+        return max(sum(self.parts.values()), self.loading)
 
 
 def room(policy: Policy, recipe: Recipe, machine: Machine, microbatch: int | None = None) -> Room:
@@ -39,16 +41,19 @@ def room(policy: Policy, recipe: Recipe, machine: Machine, microbatch: int | Non
     """
     queries = largest_part(-(-recipe.update.minibatch // machine.devices), microbatch or recipe.update.microbatch)
     tasks = select_tasks(recipe.collect.suite, recipe.collect.tasks)
-    step = step_memory(policy, queries, [task.instruction for task in tasks])
+    kept = recipe.update.activations
+    if kept == "offload" and machine.shared:
+        kept = "recompute"  # to the same memory
+    step = step_memory(policy, queries, [task.instruction for task in tasks], kept)
     whole = {"weights": step.weights, "gradients": step.gradients, "optimizer": step.optimizer}
     parts = {name: value / machine.devices for name, value in whole.items()}
     if machine.devices > 1:
-        parts["gathered"] = gathered_bytes(policy.module)
+        parts["gathered"] = gathered_bytes(policy)
     parts["activations"] = step.activations
     if machine.shared:
         parts["rollouts"] = _rollouts(recipe, policy, len(tasks))
         parts["simulators"] = (recipe.collect.workers or cores()) * WORKER
-    return Room(queries, parts)
+    return Room(queries, parts, loading=step.weights)
 
 
 def smaller(policy: Policy, recipe: Recipe, machine: Machine, needed: Room) -> Room | None:

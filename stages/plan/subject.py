@@ -1,5 +1,7 @@
 """The policy that a run is about to train, without memory for its weights, and what of it an update trains."""
 
+from collections.abc import Iterable
+
 import torch
 from torch import nn
 
@@ -40,9 +42,17 @@ def count(module: nn.Module, trained: bool = False) -> int:
     return sum(p.numel() for p in module.parameters() if p.requires_grad or not trained)
 
 
-def gathered_bytes(module: nn.Module) -> int:
-    """What every device of a group holds whole (FSDP): the largest block, and all that is in no block."""
-    blocks = [block for part in module.modules() if isinstance(part, nn.ModuleList) for block in part]
-    within = {id(parameter) for block in blocks for parameter in block.parameters()}
-    outside = bytes_of(parameter for parameter in module.parameters() if id(parameter) not in within)
-    return outside + max((bytes_of(block.parameters()) for block in blocks), default=0)
+def gathered_bytes(policy: Policy) -> int:
+    """What every device of a group holds whole (FSDP): weights of all that is in no block and of the two largest
+    blocks, since one is gathered while another computes; and the gradients of the former and of one block, before they
+    are shared out."""
+    blocks = [list(policy.module.get_submodule(name).parameters()) for name in policy.blocks()]
+    within = {id(parameter) for block in blocks for parameter in block}
+    outside = [parameter for parameter in policy.module.parameters() if id(parameter) not in within]
+    largest = sorted(map(bytes_of, blocks))[-2:]
+    gradients = max((_trained_bytes(block) for block in blocks), default=0) + _trained_bytes(outside)
+    return bytes_of(outside) + sum(largest) + gradients
+
+
+def _trained_bytes(parameters: Iterable[nn.Parameter]) -> int:
+    return bytes_of(parameter for parameter in parameters if parameter.requires_grad)

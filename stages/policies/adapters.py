@@ -55,7 +55,8 @@ def save_adapters(policy: Policy, folder: Path) -> None:
     lora = policy.adapters.lora
     lora.target_modules = sorted(lora.target_modules or ())
     lora.save_pretrained(str(folder))
-    tensors = {key: value.detach().cpu().contiguous() for key, value in _parameters(policy.module).items()}
+    state = policy.module.state_dict()
+    tensors = {_in_file(name): state[name].detach().cpu().contiguous() for name in _parameters(policy.module)}
     save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
 
 
@@ -90,7 +91,8 @@ def take_adapters(policy: Policy, folder: Path, base: Base) -> None:
     try:
         if policy.adapters is None:
             _inject(policy, Adapters(base, LoraConfig.from_pretrained(str(folder))))
-        saved, wanted = load_file(folder / WEIGHTS), _parameters(policy.module)
+        saved = load_file(folder / WEIGHTS)
+        wanted = {_in_file(name): value for name, value in _parameters(policy.module).items()}
     except (SafetensorError, ValueError, TypeError, AttributeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"the adapters of {folder} cannot be read ({reason}); make the policy again") from error
@@ -134,6 +136,10 @@ def _inject(policy: Policy, adapters: Adapters) -> None:
 
 
 def _parameters(module: nn.Module) -> dict[str, nn.Parameter]:
-    """The adapters' parameters by their names in files."""
-    found = {name: value for name, value in module.named_parameters() if ".lora_" in name}
-    return {f"{PREFIX}{name.removesuffix(NAME)}.weight": value for name, value in found.items()}
+    """The adapters' parameters."""
+    return {name: value for name, value in module.named_parameters() if ".lora_" in name}
+
+
+def _in_file(name: str) -> str:
+    """A parameter's name as peft writes it."""
+    return f"{PREFIX}{name.removesuffix(NAME)}.weight"

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from data.errors import UserError
 from data.lineage import digest_files
+from stages.learning.activations import blocks_of
 from stages.learning.precision import full_precision
 from stages.policies.adapted import adapters_digest, base_of
 from stages.policies.registry import policy_class
@@ -129,6 +130,11 @@ class Policy(ABC):
     def adapted_layers(self) -> list[str]:
         """Names in `module` of the linear layers that adapters go on: all; each must be called, not read."""
         return [name for name, layer in self.module.named_modules() if isinstance(layer, nn.Linear)]
+
+    def blocks(self) -> list[str]:
+        """Names in `module` of the layers that it is a row of: all elements of module lists; each must be called, as
+        `layer(x)`. Learning recomputes what is within them, and shares them out (FSDP)."""
+        return blocks_of(self.module)
 
     def check_scene(self, suite: str, look: str) -> None:  # noqa: B027
         """Refuse rollouts in which it would act, but make no sense; nothing, unless a subclass knows.

@@ -14,6 +14,7 @@ from stages.bench.medians import median
 from stages.bench.policy.acting import logits_of, sample
 from stages.bench.policy.subjects import Inputs, Subject
 from stages.bench.policy.timing import timings
+from stages.learning.activations import Activations, activations_of, blocks_of
 from stages.learning.objectives import clipped_surrogate, probability_ratio
 from stages.policies.base import token_logprob
 
@@ -39,12 +40,11 @@ def learn(
     """
     step = _Step(subject, trained, images, micro)
     steps: list[dict[str, float]] = []
+    how: Activations = "recompute" if checkpointing else "keep"
     try:
-        subject.checkpoint(checkpointing)
-        with tf32():
+        with tf32(), activations_of(subject.module, blocks_of(subject.module), how):
             seconds = median(timings(lambda: steps.append(step()), subject.device, WARM, TIMED))
     finally:
-        subject.checkpoint(False)
         step.optimizer.zero_grad()
     queries = EPISODES * QUERIES
     found = {"queries": queries, "seconds": seconds, "queries_s": queries / seconds["median"]}

@@ -59,10 +59,6 @@ class Subject(ABC):
     def trainable(self, rank: int) -> dict[str, nn.Parameter]:
         """Make ready to learn: name -> what an update changes; all else is frozen."""
 
-    @abstractmethod
-    def checkpoint(self, on: bool) -> None:
-        """Whether learning computes activations again rather than keep them."""
-
 
 class OpenVLASubject(Subject):
     """An update trains LoRA adapters (f32) on all linear layers of the language model."""
@@ -74,7 +70,6 @@ class OpenVLASubject(Subject):
     def __init__(self, network: OpenVLANetwork, images: tuple[int, ...]) -> None:
         self.module: OpenVLANetwork = network
         self.images = images
-        network.checkpoint_gradients(False)
 
     def queries(self, batch: int, images: int, padded: bool = False, seed: int = 0) -> Inputs:
         device, side = self.device, self.module.architecture.dino.side
@@ -121,9 +116,6 @@ class OpenVLASubject(Subject):
             parameter.requires_grad_(True)
         return found
 
-    def checkpoint(self, on: bool) -> None:
-        self.module.checkpoint_gradients(on)
-
 
 class WholeSubject(Subject):
     """Any other policy: an update trains all weights, as `srpo update` does."""
@@ -145,6 +137,3 @@ class WholeSubject(Subject):
 
     def trainable(self, rank: int) -> dict[str, nn.Parameter]:
         return dict(self.module.named_parameters())
-
-    def checkpoint(self, on: bool) -> None:
-        """It always keeps them: see `checkpointing`."""

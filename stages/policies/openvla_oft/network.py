@@ -24,7 +24,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
 from stages.policies.base import ACTION_DIM
-from stages.policies.openvla_oft.towers import Perceptron, Tower, TowerShape, run
+from stages.policies.openvla_oft.towers import Perceptron, Tower, TowerShape
 
 BINS = 256
 CHUNK = 8
@@ -56,7 +56,6 @@ class OpenVLANetwork(nn.Module):
     def __init__(self, architecture: Architecture) -> None:
         super().__init__()
         self.architecture = architecture
-        self.checkpointing = False
         self.vision_backbone = VisionBackbone(architecture.dino, architecture.siglip)
         self.language_model = LlamaForCausalLM(LlamaConfig(**architecture.llama | {"attn_implementation": "sdpa"}))
         width = self.language_model.config.hidden_size
@@ -85,12 +84,6 @@ class OpenVLANetwork(nn.Module):
     def next_tokens(self, **inputs: Tensor) -> Tensor:
         """As `forward`, logits of the whole vocabulary: (B, 56, V) f32."""
         return self.language_model.lm_head(self._read(**inputs)).float()
-
-    def checkpoint_gradients(self, on: bool = True) -> None:
-        """Keep one activation a layer for the backward pass and compute the others again: slower, far less memory."""
-        self.checkpointing = on
-        self.vision_backbone.featurizer.checkpointing = on
-        self.vision_backbone.fused_featurizer.checkpointing = on
 
     def restore_rotary(self, device: torch.device) -> None:
         """Compute the rotary frequencies, which no file holds, in f32 on `device`."""
@@ -138,7 +131,7 @@ class OpenVLANetwork(nn.Module):
             given["attention_mask"] = keys[:, None, None].expand(-1, 1, sequence.shape[1], -1)
         given["position_embeddings"] = model.rotary_emb(sequence, position_ids=positions)
         for layer in model.layers:
-            sequence = run(layer, sequence, self.checkpointing, **given)
+            sequence = layer(sequence, **given)
         return sequence
 
 

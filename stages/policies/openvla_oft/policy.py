@@ -65,7 +65,6 @@ class OpenVLAPolicy(Policy):
             self.module: OpenVLANetwork = OpenVLANetwork(architecture)
         files.fill(self.module, device, DTYPES[self.settings.precision])
         self.module.restore_rotary(device)
-        self.module.checkpoint_gradients(self.settings.checkpointing)
         self.rows_at_once = 1 if device.type == "cpu" else GPU_ROWS
         self.spec = PolicySpec(dict.fromkeys(CAMERAS[: self.settings.images], RENDERED), PROPRIO, CHUNK, BINS)
 

@@ -31,6 +31,8 @@ EXPECTED = {
     "timm_model_ids": ["vit_large_patch14_reg4_dinov2.lvd142m", "vit_so400m_patch14_siglip_224"],
     "n_action_bins": BINS,
 }
+RETIRED = "checkpointing"
+"""what earlier versions wrote; a setting of learning now (`activations`)"""
 NOT_LLAMA = ("model_type", "torch_dtype", "dtype", "_name_or_path")
 
 
@@ -46,8 +48,6 @@ class OpenVLASettings:
     """key of the action statistics; empty: the only one of LIBERO"""
     precision: Literal["files", "bf16", "fp32"] = "files"
     """of the weights"""
-    checkpointing: bool = True
-    """whether learning recomputes activations to save memory"""
     heads: int = 16
     """attention heads of either tower, which no file tells"""
 
@@ -64,7 +64,8 @@ def settings_of(config: Mapping[str, Any], where: Path) -> OpenVLASettings:
     Raises:
         UserError: unknown ones.
     """
-    return build(OpenVLASettings, config.get(SECTION, {}), f"{where}/config.json, {SECTION}")
+    values = {key: value for key, value in config.get(SECTION, {}).items() if key != RETIRED}
+    return build(OpenVLASettings, values, f"{where}/config.json, {SECTION}")
 
 
 def check_kind(folder: Path, config: Mapping[str, Any]) -> None:

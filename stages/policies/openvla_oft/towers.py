@@ -9,12 +9,10 @@ Shapes: N images, S pixels a side, G = (S/patch)^2 patches, D the tower's width,
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 EPS = 1e-6
 Shapes = Mapping[str, tuple[int, ...]]
@@ -70,7 +68,6 @@ class Tower(nn.Module):
     def __init__(self, shape: TowerShape) -> None:
         super().__init__()
         width = shape.width
-        self.checkpointing = False
         self.patch_embed = PatchEmbedding(shape)
         self.pos_embed = nn.Parameter(torch.zeros(1, shape.patches, width))
         self.prefix = 0
@@ -94,15 +91,8 @@ class Tower(nn.Module):
             tokens = torch.cat([self.cls_token, self.reg_token], 1).expand(len(x), -1, -1)
             x = torch.cat([tokens, x], 1)
         for block in self.blocks[:-1]:
-            x = run(block, x, self.checkpointing)
+            x = block(x)
         return x[:, self.prefix :]
-
-
-def run(layer: nn.Module, x: Tensor, again: bool, **given: Any) -> Tensor:
-    """layer(x, **given); where gradients are wanted and `again` is true, its activations are computed once more."""
-    if again and torch.is_grad_enabled():
-        return checkpoint(layer, x, use_reentrant=False, preserve_rng_state=False, **given)
-    return layer(x, **given)
 
 
 class PatchEmbedding(nn.Module):

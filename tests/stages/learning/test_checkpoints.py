@@ -95,7 +95,7 @@ def test_adapters_go_on_as_well(tiny_policy, tiny_folder, made_up_store, tmp_pat
 
 def test_checkpoints_of_another_update_are_passed_over(tmp_path: Path) -> None:
     mine, other = (Checkpoints(tmp_path / "out", inputs, every=2) for inputs in ("a", "b"))
-    other.save(lambda folder: None, Halfway(norms=[1.0, 2.0, 3.0]))
+    assert [other.due(Halfway(norms=[1.0] * steps)) for steps in (1, 2, 3)] == [False, True, False]
     assert other.last() is None
     other.save(lambda folder: None, Halfway({"loss": 0.1}, [1.0, 2.0], {"gap": 1e-7}))
     assert mine.last() is None

@@ -196,7 +196,7 @@ def test_two_updates_in_one_go_equal_one_reload_and_another(tiny_policy, batch, 
     settings = replace(SETTINGS, max_logprob_gap=1e9)
     trainer = Trainer(straight, settings)
     trainer.fit(batch, 0.8, seed=1)
-    trainer.save(tmp_path)
+    trainer.saver()(tmp_path)
     trainer.fit(batch, 0.8, seed=2)
     assert (tmp_path / STATE_FILE).is_file()
     reloaded = load_policy(tmp_path)
@@ -246,7 +246,7 @@ def test_a_loss_that_is_not_finite_names_the_minibatch(tiny_policy, batch):
 def test_foreign_optimizer_state(tiny_policy, batch, tmp_path: Path):
     trainer = Trainer(copy.deepcopy(tiny_policy), SETTINGS)
     trainer.fit(batch, 0.8, seed=0)
-    trainer.save(tmp_path)
+    trainer.saver()(tmp_path)
     other = type(tiny_policy)(replace(tiny_policy.config, hidden=20))
     with pytest.raises(UserError, match="belongs to another network"):
         Trainer(other, SETTINGS, tmp_path)
@@ -277,7 +277,7 @@ trainer = Trainer(load_policy(sys.argv[2]), settings)
 health = trainer.fit(batch, 0.8, seed=4)
 if trainer.accelerator.is_main_process:
     Path(sys.argv[3]).mkdir()
-    trainer.save(Path(sys.argv[3]))
+    trainer.saver()(Path(sys.argv[3]))
 """
 
 
@@ -310,7 +310,7 @@ def test_the_learning_rate_goes_on_falling_after_a_resume(tiny_policy, batch, tm
     first = Trainer(tiny_policy, settings)
     first.fit(batch, 0.8, seed=0)
     steps = -(-len(batch) // settings.minibatch)
-    first.save(tmp_path)
+    first.saver()(tmp_path)
     again = Trainer(copy.deepcopy(tiny_policy), settings, tmp_path)
     again.fit(batch, 0.8, seed=1)
     assert again.optimizer.param_groups[0]["lr"] == pytest.approx(settings.lr / (1 + (2 * steps - 1) / 2))

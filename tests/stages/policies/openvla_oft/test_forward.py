@@ -1,11 +1,13 @@
 """The network against a slow forward pass written from the published description."""
 
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from stages.learning.activations import Activations, activations_of
 from stages.policies.openvla_oft import OpenVLAPolicy
 from tests.stages.policies.openvla_oft import slow
 from tests.stages.policies.openvla_oft.tiny import PROPRIO
@@ -83,15 +85,22 @@ def test_prompt(policy):
     assert batch["mask"].sum(1).tolist() == [longer + 57, shorter + 57]
 
 
-def test_checkpointing_changes_no_gradient(released: Path, observe):
+@pytest.mark.parametrize("how", ["recompute", "offload"])
+def test_what_waits_for_the_backward_pass_changes_no_gradient(released: Path, observe, how: Activations):
     gradients = []
-    for on in (False, True):
-        policy = OpenVLAPolicy.load(released, CPU, checkpointing=on)
-        policy.module(**policy.inputs(observe(policy, 2), TEXTS[:2])).square().mean().backward()
+    for activations in ("keep", how):
+        policy = OpenVLAPolicy.load(released, CPU)
+        with activations_of(policy.module, policy.blocks(), activations):
+            policy.module(**policy.inputs(observe(policy, 2), TEXTS[:2])).square().mean().backward()
         named = dict(policy.module.named_parameters())
         assert [key for key, p in named.items() if p.requires_grad and p.grad is None] == []
         gradients.append(torch.cat([p.grad.flatten() for p in named.values() if p.grad is not None]))
     torch.testing.assert_close(*gradients, rtol=0, atol=1e-7)
+
+
+def test_blocks_are_the_layers_of_llama_and_of_both_towers(policy):
+    count = Counter(type(policy.module.get_submodule(name)).__name__ for name in policy.blocks())
+    assert count == {"LlamaDecoderLayer": 2, "Block": 6}
 
 
 def test_collection_and_learning_agree(policy, observe):
