@@ -25,4 +25,16 @@ Horizon = Annotated[
     int | None, typer.Option(help="Control steps at most; default: the suite's limit.", show_default=False)
 ]
 Share = Annotated[str, typer.Option("--shard", metavar="I/N", help="Do share I (from 0) of N; others do theirs.")]
+Accelerate = Annotated[
+    str | None,
+    typer.Option(
+        metavar="CONFIG", help="Learn as this Accelerate config says: eight_gpus_fsdp, a file.", show_default=False
+    ),
+]
+Processes = Annotated[
+    int | None,
+    typer.Option(
+        min=1, help="Processes that learn together, one a GPU, say; default: the config's.", show_default=False
+    ),
+]
 Label = Annotated[str | None, typer.Option(help="Name of the result in the store; default: from the settings.")]

@@ -22,7 +22,10 @@ from stages.collect import Refill, collect
 from stages.demo import make_demos
 from stages.encode import encode_store
 from stages.evaluate import Watch, evaluate
+from stages.learning.launching import Launch, settings_words
 from stages.learning.optimizer import STATE_FILE
+from stages.learning.processes import result_together
+from stages.plan.machine import this_machine
 from stages.plan.plan import check_room
 from stages.policies.adapted import base_of
 from stages.policies.base import read_config
@@ -43,12 +46,19 @@ Tell = Callable[[dict[str, Any]], None]
 
 
 def run_loop(
-    folder: str | Path, recipe: Recipe, iterations: int, watch: Watch, tell: Tell, track: str | None = None
+    folder: str | Path,
+    recipe: Recipe,
+    iterations: int,
+    watch: Watch,
+    tell: Tell,
+    track: str | None = None,
+    launch: Launch | None = None,
 ) -> dict[str, Any]:
     """Run a recipe up to `iterations`, from wherever its run directory stands.
 
     Args:
         track: a tracker that shows the metrics as well, see `stages.tracking`; it changes nothing in the run.
+        launch: processes that do the updates; none: this one does.
 
     Returns:
         run (folder), iterations, the metrics of the last iteration by stage, seconds of this call.
@@ -61,8 +71,8 @@ def run_loop(
         raise UserError(f"--iterations must be 0 (only the start) or more, not {iterations}")
     if track:
         check_tracker(track)
-    began = time.monotonic()
-    check_room(folder, recipe, iterations)
+    began, launch = time.monotonic(), launch or Launch()
+    check_room(folder, recipe, iterations, this_machine(launch.processes, launch.shares_out))
     if recipe.run.policy and not Run(folder).policies():
         check_start(recipe.run.policy, recipe.update, recipe.collect, recipe.eval)
     run = Run.start(folder, recipe.sections(), make_recipe({}).sections(), RETIRED)
@@ -73,7 +83,7 @@ def run_loop(
             tell(record)
             follow()
 
-        stages = _Stages(run, recipe, watch, told)
+        stages = _Stages(run, recipe, watch, told, launch)
         if done == 0:
             stages.start()
         elif run.logged(done, "update"):
@@ -96,8 +106,8 @@ def run_loop(
 class _Stages:
     """The stages of one run: where each reads and writes, timed, logged and told."""
 
-    def __init__(self, run: Run, recipe: Recipe, watch: Watch, tell: Tell) -> None:
-        self._run, self._recipe, self._watch, self._tell = run, recipe, watch, tell
+    def __init__(self, run: Run, recipe: Recipe, watch: Watch, tell: Tell, launch: Launch) -> None:
+        self._run, self._recipe, self._watch, self._tell, self._launch = run, recipe, watch, tell, launch
         self._label = label_of(recipe.encode.world_model)
         self._resident = Resident()
         self._ended = time.monotonic()
@@ -135,6 +145,9 @@ class _Stages:
         run, settings, label = self._run, self._recipe.update, self._recipe.reward_preset
         (store, *more), old, new = rounds_of(run, n), run.policy(n - 1), run.policy(n)
         start = run.policy(0) if settings.kl_coef else None
+        if self._launch.processes > 1:
+            self._do(n, "update", "minibatches", lambda _: self._update_together([store, *more], n, start))
+            return
         held = self._resident.kept(old)
         work = partial(
             update_policy,
@@ -150,6 +163,16 @@ class _Stages:
         )
         self._do(n, "update", "minibatches", lambda tick: work(progress=tick))
         self._resident.became(new)
+
+    def _update_together(self, stores: Sequence[Path], n: int, reference: Path | None) -> dict[str, Any]:
+        """Policy n, by several processes, to which this one leaves the devices."""
+        self._resident.let_go()
+        run, recipe = self._run, self._recipe
+        words = ["update", *map(str, stores), "--policy", str(run.policy(n - 1)), "--out", str(run.policy(n))]
+        words += ["--reward", recipe.reward_preset, "--save-every", str(recipe.run.save_every)]
+        words += ["--reference", str(reference)] if reference else []
+        words += settings_words(recipe.update)
+        return result_together(words, self._launch.processes, self._launch.environment)
 
     def evaluate(self, n: int, pool: Pool, last: bool = False) -> None:
         """Roll policy n out greedily on held-out initial states, every so many iterations and at both ends."""

@@ -7,11 +7,12 @@ import typer
 
 from data.errors import UserError
 from srpo_cli.console import emit, err, out, progress
-from srpo_cli.options import Assign, Json
+from srpo_cli.options import Accelerate, Assign, Json, Processes
 from srpo_cli.tables.loop import Lines
 from srpo_cli.tables.plan import show_plan
 
 if TYPE_CHECKING:
+    from stages.learning.launching import Launch
     from stages.plan.machine import Machine
     from stages.recipe import Recipe
 
@@ -40,6 +41,8 @@ def command(
     policy: Start = None,
     iterations: Iterations = 200,
     track: Track = None,
+    accelerate: Accelerate = None,
+    processes: Processes = None,
     plan: Plan = False,
     memory: Memory = None,
     devices: Devices = 1,
@@ -50,38 +53,43 @@ def command(
 
     With `--policy` the run starts from that policy instead of demonstrations (setting run.policy). Stopped at any
     moment, the same command goes on where it was. `--set section.key=value` changes one setting. `collect.refill=N`
-    (dynamic sampling): groups that teach nothing are replaced by further ones, in N rounds at most.
+    (dynamic sampling): groups that teach nothing are replaced by further ones, in N rounds at most. Updates are done by
+    `--processes N`, or as `--accelerate CONFIG` says (docs/scale.md); all else by one process.
 
     Examples: `srpo loop runs/try --preset quick --iterations 12 --set update.lr=2e-4`,
     `srpo loop runs/on --preset quick --policy runs/try/policies/012`,
     `srpo loop runs/big --plan --preset openvla --policy DIR --memory 80 --devices 8`
     """
+    from stages.learning.launching import launch_of
+    from stages.learning.processes import alone
     from stages.loop import run_loop
     from stages.recipe import load_recipe
 
+    alone("loop")
+    launch = launch_of(accelerate, processes)
     console = err if json else out
     lines = Lines(lambda text: console.print(text, soft_wrap=True, markup=False))
     start = [f"run.policy={policy}"] if policy else []
     recipe = load_recipe(preset, [*assign, *start])
     if plan:
-        _plan(run, recipe, iterations, _machine(memory, devices), json)
+        _plan(run, recipe, iterations, _machine(memory, devices, launch), json)
         return
     if memory is not None or devices != 1:
         raise UserError("--memory and --devices change a plan only: add --plan")
-    result = run_loop(run, recipe, iterations, progress, lines.tell, track)
+    result = run_loop(run, recipe, iterations, progress, lines.tell, track, launch)
     emit(result, json, lambda r: out.print(f"{r['run']}: {r['iterations']} iterations; see `srpo report {r['run']}`"))
 
 
-def _machine(memory: float | None, devices: int) -> "Machine | None":
-    """The machine to plan for; none: this one."""
-    from stages.plan.machine import imagined
+def _machine(memory: float | None, devices: int, launch: "Launch") -> "Machine":
+    """The machine to plan for."""
+    from stages.plan.machine import imagined, this_machine
 
     if memory is None and devices != 1:
         raise UserError("--devices needs --memory, the GB of each")
-    return None if memory is None else imagined(memory, devices)
+    return this_machine(launch.processes, launch.shares_out) if memory is None else imagined(memory, devices)
 
 
-def _plan(run: Path, recipe: "Recipe", iterations: int, machine: "Machine | None", json: bool) -> None:
+def _plan(run: Path, recipe: "Recipe", iterations: int, machine: "Machine", json: bool) -> None:
     """Print the plan; what does not fit is the error that the run itself would end with."""
     from stages.plan.plan import make_plan
 

@@ -22,13 +22,15 @@ def command(
 
     Only finished, successful episodes count; pictures are rendered from the stored states. Settings (--set): steps,
     batch, lr, weight_decay, shift, smoothing, precision, agentview, wrist, chunk, bins, lora_rank, lora_alpha (adapters
-    instead of weights, see `srpo update --help`), seed.
+    instead of weights) and activations (see `srpo update --help`), seed.
     Examples: `srpo sft demos.zarr --out policies/start --set steps=500`,
     `srpo sft demos.zarr --policy checkpoint --out tuned --set lr=2e-5 --set batch=8` (a pretrained policy)
     """
     from data.settings import build, parse_assignments
+    from stages.learning.processes import alone
     from stages.sft import SftSettings, train_sft
 
+    alone("sft")
     settings = build(SftSettings, parse_assignments(assign), "sft")
     with progress("sft", "steps") as tick:
         result = train_sft(stores, policy_out, settings, policy, progress=tick)

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from srpo_cli.console import emit, out, progress, table
-from srpo_cli.options import Assign, Json, Label, PolicyIn, PolicyOut, Stores
+from srpo_cli.options import Accelerate, Assign, Json, Label, PolicyIn, PolicyOut, Processes, Stores
 
 ALGORITHM = """grpo: clipped, group-relative policy gradient; ppo: the same with a critic, fitted on the batch; awr:
 advantage-weighted regression; bc: imitation of the successes."""
@@ -24,7 +24,8 @@ def command(
         Path | None,
         typer.Option(help="A policy folder; --set kl_coef keeps the new policy near it.", show_default=False),
     ] = None,
-    processes: Annotated[int, typer.Option(min=1, help="Processes that learn together: one a GPU, say.")] = 1,
+    accelerate: Accelerate = None,
+    processes: Processes = None,
     save_every: Annotated[
         int, typer.Option(min=0, help="Optimizer steps from one checkpoint to the next; 0: none.")
     ] = 0,
@@ -47,17 +48,20 @@ def command(
     alone, and `srpo merge` makes a whole policy of it.
 
     Killed, the same command ends with the same weights, from its last checkpoint (--save-every) or from the start.
-    On several machines: `accelerate launch -m srpo_cli update ...`.
+    `--accelerate eight_gpus_fsdp` (or one_gpu_lora, or a file of yours) starts the processes that an Accelerate config
+    describes; on several machines start it by `accelerate launch` instead: docs/scale.md. activations: keep, recompute
+    (the default) or offload what the backward pass needs.
 
     Example: `srpo update rollouts.zarr --policy policies/start --out policies/next --set negative_scale=0.3`
     """
     from data.settings import from_options
-    from stages.learning.processes import in_group, run_together
+    from stages.learning.launching import launch_of
+    from stages.learning.processes import run_together
     from stages.learning.settings import UpdateSettings
     from stages.update import update_policy
 
-    if processes > 1 and not in_group():
-        raise typer.Exit(run_together(sys.argv[1:], processes))
+    if (launch := launch_of(accelerate, processes)).processes > 1:
+        raise typer.Exit(run_together(sys.argv[1:], launch.processes, launch.environment))
     settings = from_options(UpdateSettings, locals(), "update")
     with progress("update", "minibatches") as tick:
         result = update_policy(

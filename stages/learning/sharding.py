@@ -65,7 +65,7 @@ def shard(
         raise UserError(f"an update with FSDP knows mixed_precision no and bf16, not {precision}: mend the config")
     for parameter in module.parameters():
         parameter.data = parameter.data.contiguous()  # of another memory format fully_shard takes none
-    bf16 = MixedPrecisionPolicy(torch.bfloat16, torch.float32, torch.float32)
+    bf16 = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32)
     given: dict[str, Any] = {"mesh": init_device_mesh(device.type, (int(os.environ["WORLD_SIZE"]),))}
     given["mp_policy"] = bf16 if precision == "bf16" else MixedPrecisionPolicy()
     for name in sorted(blocks, key=lambda name: -name.count(".")):  # those within others first

@@ -23,13 +23,20 @@ class Machine:
     """that share weights, gradients and optimizer (FSDP)"""
     shared: bool = False
     """whether simulators and rollouts are in the same memory: a CPU"""
+    here: bool = True
+    """whether it is this one"""
 
 
-def this_machine() -> Machine:
-    """The device that `srpo update` takes: the first GPU, or the CPU."""
+def this_machine(processes: int = 1, shares_out: bool = False) -> Machine:
+    """The devices that `srpo update` takes: the first GPU or the CPU, or one GPU or a part of the CPU for each process.
+
+    Args:
+        shares_out: whether processes share weights, gradients and optimizer out.
+    """
+    devices = processes if shares_out else 1
     if torch.cuda.is_available():
-        return Machine(torch.cuda.get_device_name(), free_bytes(torch.device("cuda")))
-    return Machine("the CPU", free_bytes(torch.device("cpu")), shared=True)
+        return Machine(torch.cuda.get_device_name(), free_bytes(torch.device("cuda")), devices)
+    return Machine("the CPU", free_bytes(torch.device("cpu")) / processes, devices, shared=True)
 
 
 def imagined(memory: float, devices: int) -> Machine:
@@ -40,7 +47,9 @@ def imagined(memory: float, devices: int) -> Machine:
     """
     if memory <= 0 or devices < 1:
         raise UserError(f"--memory must be above 0 GB and --devices 1 or more, not {memory:g} and {devices}")
-    return Machine(f"{devices} x {memory:g} GB" if devices > 1 else f"a GPU of {memory:g} GB", memory * GB, devices)
+    return Machine(
+        f"{devices} x {memory:g} GB" if devices > 1 else f"a GPU of {memory:g} GB", memory * GB, devices, here=False
+    )
 
 
 def free_bytes(device: torch.device) -> float:

@@ -25,7 +25,7 @@ def make_plan(folder: str | Path, recipe: Recipe, iterations: int, machine: Mach
     Args:
         folder: of the run, there or not.
         iterations: in all.
-        machine: that the updates would run on, whose disk is not judged; none: this one.
+        machine: that the updates would run on, whose disk is not judged unless it is this one; none: this one.
 
     Returns:
         JSON-able: run, done and iterations; policy: parameters, trained, weights (bytes); memory: device, devices,
@@ -36,8 +36,7 @@ def make_plan(folder: str | Path, recipe: Recipe, iterations: int, machine: Mach
     Raises:
         UserError: a policy that cannot be had, settings that fit nothing.
     """
-    run, here = Run(folder), machine is None
-    machine = machine or this_machine()
+    run, machine = Run(folder), machine or this_machine()
     policy = planned_policy(run, recipe)
     memory, problems = _memory(run, policy, recipe, machine)
     disk, told = _disk(run, recipe, policy, iterations)
@@ -52,17 +51,17 @@ def make_plan(folder: str | Path, recipe: Recipe, iterations: int, machine: Mach
         "memory": {"device": machine.name, "devices": machine.devices, "free": machine.free, **memory},
         "time": pace(run.metrics(), done, iterations, every),
         "disk": disk,
-        "problems": problems + (told if here else []),
+        "problems": problems + (told if machine.here else []),
     }
 
 
-def check_room(folder: str | Path, recipe: Recipe, iterations: int) -> None:
-    """Refuse a run that does not fit the memory of this machine's device or the disk.
+def check_room(folder: str | Path, recipe: Recipe, iterations: int, machine: Machine) -> None:
+    """Refuse a run that does not fit the memory of a machine's device or the disk.
 
     Raises:
         UserError: with what would do; see `make_plan` for the rest.
     """
-    if Run(folder).finished() < iterations and (problems := make_plan(folder, recipe, iterations)["problems"]):
+    if Run(folder).finished() < iterations and (problems := make_plan(folder, recipe, iterations, machine)["problems"]):
         raise UserError("; ".join(problems))
 
 

@@ -3,6 +3,8 @@
 import gc
 from pathlib import Path
 
+import torch
+
 from stages.policies.base import Policy, load_policy
 
 
@@ -29,6 +31,12 @@ class Resident:
     def kept(self, folder: Path) -> Policy | None:
         """The policy of `folder`, if it is here."""
         return self._policy if folder == self._folder else None
+
+    def let_go(self) -> None:
+        """Give the memory of the policy that is here to other processes."""
+        self._folder = self._policy = None
+        gc.collect()
+        torch.cuda.empty_cache()
 
     def became(self, folder: Path) -> None:
         """Training has turned the policy that is here into the one of `folder`: its gradients are let go."""

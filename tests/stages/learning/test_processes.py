@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from data.errors import UserError
 from data.store import RolloutStore
-from stages.learning.processes import run_together
+from stages.learning.processes import alone, result_together, run_together
 from stages.policies.base import load_policy
 
 ROOT = Path(__file__).parents[3]
@@ -73,6 +74,33 @@ def test_one_that_fails_ends_all(
     assert run_together(["update"], 2) == 3
     assert time.monotonic() - began < 30
     assert capfd.readouterr().err.splitlines() == [f"srpo: the {told} one failed"]
+
+
+@pytest.mark.parametrize(("code", "kind"), [(2, UserError), (1, RuntimeError)])
+def test_a_result_or_an_error(
+    code: int, kind: type[Exception], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A package `srpo_cli` of our own, which prints what it was told, or fails."""
+    (tmp_path / "srpo_cli").mkdir()
+    (tmp_path / "srpo_cli/__main__.py").write_text(
+        "import json, os, sys\n"
+        f"if 'fail' in sys.argv:\n    sys.exit(print('srpo: it is wrong', file=sys.stderr) or {code})\n"
+        "print(json.dumps({'words': sys.argv[1:], 'told': os.environ['TOLD'], 'rank': os.environ['RANK']}))\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    found = result_together(["update"], 2, {"TOLD": "this"})
+    assert found == {"words": ["update", "--json"], "told": "this", "rank": "0"}
+    with pytest.raises(kind, match="^it is wrong$"):
+        result_together(["fail"], 2, {})
+
+
+@pytest.mark.parametrize("command", ["loop", "sft"])
+def test_what_one_process_does_is_not_done_by_several(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    alone(command)
+    monkeypatch.setenv("WORLD_SIZE", "8")
+    with pytest.raises(UserError, match=f"srpo {command} is one process, not 8"):
+        alone(command)
 
 
 def test_threads_are_shared_out(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ import torch
 
 from stages.bench.policy.random_weights import outline
 from stages.bench.policy.subjects import PROMPT, OpenVLASubject
-from stages.learning.activations import blocks_of
+from stages.learning.activations import FRUGAL, blocks_of
 from stages.plan.live import LiveBytes
 from stages.plan.memory import step_memory
 from stages.policies.base import Observation, PolicySpec, load_policy, outline_policy
@@ -71,6 +72,48 @@ def test_frozen_weights_have_neither_gradients_nor_state(folder: Path) -> None:
     adapters = OpenVLASubject(policy.module, (1,)).trainable(4)
     step = step_memory(policy, 2, ["pick up the milk"])
     assert step.gradients == 4 * sum(value.numel() for value in adapters.values())
+
+
+class Row:
+    """As much of a policy as a step needs: a row of blocks, each with one wide layer."""
+
+    spec = PolicySpec({}, 8, 1, 4)
+    layers, width = 8, 64
+
+    def __init__(self) -> None:
+        with torch.device("meta"):
+            row = [torch.nn.Sequential(*self.block()) for _ in range(self.layers)]
+            self.module = torch.nn.Module()
+            self.module.row, self.module.head = torch.nn.ModuleList(row), torch.nn.Linear(self.width, 28)
+        self.module.forward = partial(self.forward, self.module)
+
+    def block(self) -> list[torch.nn.Module]:
+        return [
+            torch.nn.Linear(self.width, 4 * self.width),
+            torch.nn.Tanh(),
+            torch.nn.Linear(4 * self.width, self.width),
+        ]
+
+    @staticmethod
+    def forward(module: torch.nn.Module, x: torch.Tensor) -> torch.Tensor:
+        for block in module.row:
+            x = block(x)
+        return module.head(x).view(-1, 7, 4)
+
+    def blocks(self) -> list[str]:
+        return blocks_of(self.module)
+
+    def inputs(self, observation: Observation, instructions: Sequence[str]) -> dict[str, torch.Tensor]:
+        return {"x": torch.zeros(len(observation), self.width)}
+
+
+def test_what_a_step_keeps() -> None:
+    """Recomputing, the inputs of all blocks and what is within one; offloading, only the latter."""
+    queries, policy = 10_000, Row()
+    one = 4 * queries * policy.width
+    keep, again, away = (step_memory(policy, queries, [""], how).activations for how in FRUGAL)  # type: ignore[arg-type]
+    assert keep - again == pytest.approx((policy.layers - 1) * 4 * one, rel=0.05)
+    assert again - away == pytest.approx((policy.layers - 1) * one, rel=0.15)
 
 
 @pytest.mark.slow

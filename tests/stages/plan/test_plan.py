@@ -1,6 +1,8 @@
 """Plans of runs: on this machine, on an imagined one, and the refusal of what does not fit."""
 
 import json
+import re
+from collections import Counter
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -13,9 +15,9 @@ from stages.loop import run_loop
 from stages.plan import plan as planning
 from stages.plan import room as rooms
 from stages.plan.disk import Disk, free_disk, used_bytes
-from stages.plan.machine import Machine, imagined
+from stages.plan.machine import Machine, imagined, this_machine
 from stages.plan.plan import make_plan
-from stages.plan.room import largest_part
+from stages.plan.room import Room, largest_part
 from stages.recipe import Recipe, RunSettings, load_recipe
 from tests.stages.policies.openvla_oft import tiny
 
@@ -46,7 +48,36 @@ def test_devices_share_all_but_activations(tmp_path: Path) -> None:
     one, four = (make_plan(tmp_path / "run", recipe, 1, imagined(8, n))["memory"]["parts"] for n in (1, 4))
     for name in ("weights", "gradients", "optimizer"):
         assert four[name] == one[name] / 4
-    assert four["activations"] == one["activations"] and 0 < four["gathered"] < one["weights"]
+    assert four["activations"] == one["activations"]
+    assert four["gathered"] == gathered(tiny.weights(torch.Generator()))
+
+
+def gathered(weights: dict[str, torch.Tensor]) -> int:
+    """By the names of OpenVLA-OFT's weights: those in no layer, the two largest layers; and gradients of the former and
+    of the largest layer. What is never run has none: each tower's last block, norm and pool."""
+    layer = re.compile(r"(.*\.(?:layers|blocks)\.\d+)\.")
+    unused = re.compile(r"featurizer\.(blocks\.2|norm|attn_pool)\.")
+    size, within, trained = Counter[str](), Counter[str](), Counter[str]()
+    for name, value in weights.items():
+        found = layer.match(name)
+        kind = found[1] if found else ""
+        (within if found else size)[kind] += 4 * value.numel()
+        if not unused.search(name):
+            trained[kind] += 4 * value.numel()
+    outside = trained.pop("")
+    return size[""] + sum(sorted(within.values())[-2:]) + outside + max(trained.values())
+
+
+def test_loading_can_be_the_worst_moment() -> None:
+    """Every device loads the policy whole, and keeps a part of it."""
+    assert [Room(1, {"weights": 1.0, "activations": 2.0}, loading).peak for loading in (2.0, 8.0)] == [3.0, 8.0]
+
+
+def test_processes_of_this_machine() -> None:
+    alone, together, apart = this_machine(), this_machine(4, shares_out=True), this_machine(4)
+    assert (alone.devices, together.devices, apart.devices) == (1, 4, 1)
+    if alone.shared:
+        assert together.free == pytest.approx(alone.free / 4, rel=0.2) == apart.free
 
 
 def test_adapters_alone_have_gradients_and_are_saved(tmp_path: Path) -> None:
