@@ -27,9 +27,12 @@ def _show_memory(memory: Plan) -> None:
         )
         return
     rows = [[name, size(value)] for name, value in memory["parts"].items()]
+    rows.append(["at once", size(sum(memory["parts"].values()))])
+    if memory["devices"] > 1:
+        rows.append(["while loading", size(memory["loading"])])
     text = f"an update, {memory['queries']} queries at a time, on {where}:"
     out.print(text, soft_wrap=True, markup=False)
-    out.print(table("memory", ["for", "bytes"], [*rows, ["at once", size(memory["peak"])]]))
+    out.print(table("memory", ["for", "bytes"], rows))
 
 
 def _show_time(time: Plan | None, left: int) -> None:

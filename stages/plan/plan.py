@@ -29,7 +29,8 @@ def make_plan(folder: str | Path, recipe: Recipe, iterations: int, machine: Mach
 
     Returns:
         JSON-able: run, done and iterations; policy: parameters, trained, weights (bytes); memory: device, devices,
-        queries (of a micro-batch), parts (bytes by what for), peak, free, or `error` where the step cannot be foreseen;
+        queries (of a micro-batch), parts (bytes by what for), loading (bytes before), peak (their sum, or loading), free,
+        or `error` where the step cannot be foreseen;
         time: see `pace.pace`, or None; disk: images, records (bytes of an iteration), start, policy, optimizer,
         evaluation, demos, total, present, free; problems: a line for each thing that does not fit, with what would do.
 
@@ -72,7 +73,7 @@ def _memory(run: Run, policy: Policy, recipe: Recipe, machine: Machine) -> tuple
         raise
     except Exception as error:  # a network of someone else's may do what tensors without values cannot
         return {"error": f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"}, []
-    found = {"queries": needed.queries, "parts": needed.parts, "peak": needed.peak}
+    found = {"queries": needed.queries, "parts": needed.parts, "loading": needed.loading, "peak": needed.peak}
     return found, [] if needed.peak <= machine.free else [_too_large(run, policy, recipe, machine, needed)]
 
 
