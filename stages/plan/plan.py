@@ -29,10 +29,10 @@ def make_plan(folder: str | Path, recipe: Recipe, iterations: int, machine: Mach
 
     Returns:
         JSON-able: run, done and iterations; policy: parameters, trained, weights (bytes); memory: device, devices,
-        queries (of a micro-batch), parts (bytes by what for), loading (bytes before), peak (their sum, or loading), free,
-        or `error` where the step cannot be foreseen;
-        time: see `pace.pace`, or None; disk: images, records (bytes of an iteration), start, policy, optimizer,
-        evaluation, demos, total, present, free; problems: a line for each thing that does not fit, with what would do.
+        queries (of a micro-batch), parts (bytes by what for), loading (bytes before), peak (the worse one), free, or
+        `error` where the step cannot be foreseen; time: see `pace.pace`, or None; disk: images, records (bytes of an
+        iteration), start, policy, optimizer, evaluation, demos, total, present, free; problems: a line for each thing
+        that does not fit, with what would do.
 
     Raises:
         UserError: a policy that cannot be had, settings that fit nothing.
