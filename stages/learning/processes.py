@@ -24,6 +24,7 @@ from data.cores import cores
 from data.errors import UserError
 
 RANK, WORLD, LOCAL_WORLD = "RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE"
+LIBC = ctypes.CDLL(None)
 PR_SET_PDEATHSIG, BAD_INPUT, RESULT = 1, 2, "result.json"
 POLL, GRACE = 0.1, 3.0
 """seconds between two looks, and for the first process to say itself what another one met, too"""
@@ -120,7 +121,7 @@ def _start(
 
 def _end_with_parent() -> None:
     """Be killed when the process that started this one is, whoever kills it (Linux)."""
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _words(folder: Path, rank: int) -> Path:

@@ -74,7 +74,7 @@ def shard(
     warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view")  # nothing is changed in place
 
 
-def whole(tensor: Tensor) -> Tensor:
+def whole_of(tensor: Tensor) -> Tensor:
     """All of a tensor; every process must ask, where it is shared out."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
@@ -91,7 +91,7 @@ def gathered(tensors: Mapping[str, Tensor], keep: bool) -> dict[str, Tensor]:
     """All tensors whole and on the CPU, one after the other; empty but with `keep`. Every process must ask."""
     found = {}
     for name, tensor in tensors.items():
-        full = whole(tensor.detach())
+        full = whole_of(tensor.detach())
         if keep:
             found[name] = full.cpu().contiguous()
     return found

@@ -28,7 +28,7 @@ from stages.learning.objectives import KL_ESTIMATORS, k3, masked_sum, probabilit
 from stages.learning.optimizer import STATE_FILE, learning_rate, make_optimizer, optimizer_state, restore_optimizer
 from stages.learning.precision import full_precision, logprob_tolerance
 from stages.learning.settings import TrainerSettings
-from stages.learning.sharding import gathered, shard, sharding_asked, state_dict_of, whole
+from stages.learning.sharding import gathered, shard, sharding_asked, state_dict_of, whole_of
 from stages.policies.base import ACTION_DIM, Policy, log_probabilities, save_policy, token_logprob
 
 Tick = Callable[..., None]
@@ -210,7 +210,7 @@ class Trainer:
 
     def _step(self, name: str) -> float:
         """Clip the gradient and step; returns its norm before clipping."""
-        norm = float(whole(self.accelerator.clip_grad_norm_(self.module.parameters(), self.settings.grad_norm)))
+        norm = float(whole_of(self.accelerator.clip_grad_norm_(self.module.parameters(), self.settings.grad_norm)))
         if not np.isfinite(norm):
             raise UserError(f"the gradient is {norm} at {name}; nothing was saved: lower --set lr or grad_norm")
         if self.settings.lr_half:
