@@ -20,7 +20,7 @@ from data.errors import UserError
 from data.rates import store_rates
 from data.shards import WHOLE, Shard
 from data.store import DONE, Plan, RolloutStore
-from stages.initial_states import REFILL, REMEMBERED, Draw, equal_shares
+from stages.initial_states import REFILL, REMEMBERED, Draw, share_out, spread
 from stages.policies.acting import episode_seeds, make_actor, one_thread
 from stages.policies.base import Policy, identity, load_policy
 from stages.policies.source import policy_folder
@@ -76,14 +76,15 @@ def make_plan(
         groups: of a refill, of all tasks together. rounds: its rounds before, see `Refill`.
     """
     draw = Draw([task.index for task in tasks], select_inits(settings.inits), settings.seed)
-    if settings.draw == "hard" and len(earlier) > 0:
-        each, total = (1, settings.groups * len(tasks)) if groups is None else (0, groups)
-        task, init = draw.hard(total, draw.failure_rates(earlier), each, rounds)
-    else:
-        counts = np.full(len(tasks), settings.groups)
-        if groups is not None:
-            counts = equal_shares(groups, len(tasks), np.random.default_rng([settings.seed, len(rounds), REFILL]))
-        task, init = draw.evenly(counts, _groups([store.plan for store in rounds], draw.tasks))
+    begun, rng = [store.plan for store in rounds], np.random.default_rng([settings.seed, len(rounds), REFILL])
+    hard = settings.draw == "hard" and len(earlier) > 0
+    rate = draw.failure_rates(earlier) if hard else np.ones((len(tasks), len(draw.inits)))
+    counts = np.full(len(tasks), settings.groups)
+    if groups is not None:
+        counts = spread(groups, rate.mean(1), rng)
+    elif hard:
+        counts = share_out(settings.groups * len(tasks), rate.mean(1), most=len(draw.inits))
+    task, init = draw.hard(counts, rate, begun) if hard else draw.evenly(counts, _groups(begun, draw.tasks))
     before, n = sum(len(store) for store in rounds), len(task) * settings.samples
     return Plan(
         task=np.repeat(task, settings.samples),

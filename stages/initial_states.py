@@ -1,10 +1,12 @@
-"""Which initial states the groups of an iteration start from: all alike, or more of those that the policy fails from.
+"""Which initial states the groups of an iteration start from: all alike, or more of those that teach.
 
-A group whose episodes all end alike teaches nothing. Once most tasks are solved, most groups are such; yet an initial
-state from which two or more of eight episodes failed gives a mixed group again in more than half of the cases, one from
-which all succeeded in a fifth. A hard draw gives every task one group, and the others to states in proportion to the
-square of how often they are expected to be failed. (Prioritised level replay, arXiv 2010.03934, draws levels by what
-can be learnt from them; DAPO, arXiv 2503.14476, rolls out more groups and drops those without variance.)
+A group whose episodes all end alike teaches nothing. Once most tasks are solved, most groups are such; a task that the
+imitation start hardly solves, meanwhile, has the few episodes that everyone has. A hard draw gives every task one group
+and shares the others out by how often tasks are expected to be failed; within a task it prefers initial
+states from which some succeed and some fail. From a state that two or more of eight episodes failed the next group was
+mixed in more than half of the cases, from one that all solved in a fifth; from states never solved yet, drawn first,
+nothing was learnt (docs/findings.md). Prioritised level replay (arXiv 2010.03934) draws levels by what can be learnt
+from them; DAPO (arXiv 2503.14476) rolls out more groups and drops those without variance.
 
 Shapes: K tasks, I initial states of a task, G groups. A start is a task and one of its initial states.
 """
@@ -14,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from data.store import DONE, RolloutStore
+from data.store import DONE, Plan, RolloutStore
 from stages.sim.tasks import draw_inits
 
 DECAY = 0.8
@@ -24,7 +26,7 @@ REMEMBERED = 15
 PRIOR = 2.0
 """episodes that an initial state is given which went as its task's did"""
 HARD, REFILL = 2, 1
-"""tell the generators of hard starts, and of a refill's tasks, from those of a task's initial states"""
+"""tell the generators of hard draws, and of a refill's tasks, from those of even draws"""
 
 
 @dataclass(frozen=True)
@@ -47,28 +49,25 @@ class Draw:
         ]
         return np.repeat(self.tasks, counts), np.concatenate(draws)
 
-    def hard(
-        self, groups: int, rate: np.ndarray, each: int, rounds: Sequence[RolloutStore]
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Task and initial state (G,): `each` of every task, drawn evenly, and others until there are `groups`, or no
-        start is left: none is drawn twice, nor after one of the `rounds` before.
+    def hard(self, counts: np.ndarray, rate: np.ndarray, begun: Sequence[Plan]) -> tuple[np.ndarray, np.ndarray]:
+        """Task and initial state (G,) of `counts` (K,) groups, or fewer where a task has no more states: none is drawn
+        twice, nor after one of the plans before. A task's first is drawn evenly, the others, and all those of a refill,
+        in proportion to the square of p(1 - p).
 
         Args:
-            rate: (K, I) in [0, 1], as of `failure_rates`.
+            rate: p, (K, I) in (0, 1), as of `failure_rates`. begun: plans of the rounds before a refill.
         """
-        task, init = self.evenly(np.full(len(self.tasks), each), np.zeros(len(self.tasks), int))
-        weight = rate**2
-        for drawn in [(task, init), *((store.plan.task, store.plan.init_state) for store in rounds)]:
-            weight[self._at(*drawn)] = 0
-        more = min(groups - len(task), int(np.count_nonzero(weight)))
-        if more:
-            rng = np.random.default_rng([self.seed, len(rounds), HARD])
-            chosen = rng.choice(weight.size, more, replace=False, p=weight.ravel() / weight.sum())
-            row, column = np.divmod(chosen, len(self.inits))
-            task = np.concatenate([task, np.asarray(self.tasks)[row]])
-            init = np.concatenate([init, np.asarray(self.inits)[column]])
-        order = np.argsort(task, kind="stable")
-        return task[order], init[order]
+        starts: list[tuple[int, int]] = []
+        for task, count, p in zip(self.tasks, counts.tolist(), rate, strict=True):
+            rng = np.random.default_rng([self.seed, task, len(begun), HARD])
+            drawn = [] if begun else draw_inits(rng, self.inits, 1).tolist()
+            before = np.concatenate([drawn, *(plan.init_state[plan.task == task] for plan in begun)])
+            weight = np.where(np.isin(self.inits, before), 0, (p * (1 - p)) ** 2)
+            more = min(count - len(drawn), np.count_nonzero(weight))
+            drawn += rng.choice(self.inits, more, replace=False, p=weight / weight.sum()).tolist() if more else []
+            starts += [(task, init) for init in drawn]
+        task, init = np.array(starts, int).reshape(-1, 2).T
+        return task, init
 
     def failure_rates(self, earlier: Sequence[RolloutStore]) -> np.ndarray:
         """How often an episode from each start is expected to fail: (K, I) in (0, 1).
@@ -94,8 +93,24 @@ class Draw:
         return [self.tasks.index(t) for t in task.tolist()], [self.inits.index(i) for i in init.tolist()]
 
 
-def equal_shares(groups: int, tasks: int, rng: np.random.Generator) -> np.ndarray:
-    """Groups of each of K tasks, (K,) int: equal, but for what does not divide, which goes to tasks drawn at random."""
-    counts = np.full(tasks, groups // tasks)
-    counts[rng.choice(tasks, groups % tasks, replace=False)] += 1
+def spread(groups: int, weight: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Groups of each task, (K,) int: its share of `groups` by `weight` (K,) >= 0, rounded down or up at random so that
+    it is expected exactly (systematic resampling, Kitagawa 1996)."""
+    places = (rng.random() + np.arange(groups)) * weight.sum() / groups
+    return np.bincount(np.searchsorted(weight.cumsum()[:-1], places, "right"), minlength=len(weight))
+
+
+def share_out(groups: int, weight: np.ndarray, most: int) -> np.ndarray:
+    """Groups of each task, (K,) int: one each, and the others of `groups` in proportion to `weight` (K,) > 0.
+
+    What does not divide goes one by one to the task that is furthest below its share (the first of equals); no task
+    gets more than `most`.
+    """
+    counts = np.ones(len(weight), int)
+    share = (groups - len(weight)) * weight / weight.sum()
+    for _ in range(groups - len(weight)):
+        behind = np.where(counts < most, share - (counts - 1), -np.inf)
+        if not np.isfinite(behind).any():
+            break
+        counts[behind.argmax()] += 1
     return counts

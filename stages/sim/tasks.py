@@ -109,7 +109,7 @@ def select_inits(spec: str) -> list[int]:
 
 def draw_inits(generator: np.random.Generator, inits: Sequence[int], count: int) -> np.ndarray:
     """`count` initial states drawn from `inits`: whole shuffles, one after the other, so that each comes as often."""
-    shuffles = [generator.permutation(inits) for _ in range(max(1, -(-count // len(inits))))]
+    shuffles = [generator.permutation(inits) for _ in range(-(-count // len(inits)))]
     return np.concatenate(shuffles)[:count]
 
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from data.store import DONE, Plan
 from stages.collect import CollectSettings, make_plan
-from stages.initial_states import DECAY, PRIOR, Draw, equal_shares
+from stages.initial_states import DECAY, PRIOR, Draw, share_out
 from stages.sim.tasks import suite_tasks
 
 
@@ -44,44 +44,45 @@ def test_failures_are_counted_and_forgotten() -> None:
     np.testing.assert_allclose(found[1], [five, one, seven])
 
 
-def test_a_hard_draw_is_one_group_a_task_and_others_by_the_square_of_the_rate() -> None:
-    rate = np.array([[0.1, 0.1, 0.1, 0.1], [0.1, 0.3, 0.0, 0.5]])
-    extra, first = np.zeros((2, 4)), np.zeros((2, 4))
-    for seed in range(3000):
-        draw = Draw([4, 7], [0, 1, 2, 3], seed)
-        own = draw.evenly(np.ones(2, int), np.zeros(2, int))
-        task, init = draw.hard(3, rate, 1, [])
-        starts = list(zip(task.tolist(), init.tolist(), strict=True))
-        assert task.tolist() == sorted(task) and len(set(starts)) == 3
-        (left,) = set(starts) - set(zip(*(part.tolist() for part in own), strict=True))
-        extra[left[0] // 7, left[1]] += 1
-        for t, i in zip(*own, strict=True):
-            first[t // 7, i] += 1
-    np.testing.assert_allclose(first / 3000, 0.25, atol=0.04)
-    assert extra[1, 2] == 0
-    wanted = np.zeros((2, 4))
-    for a in range(4):
-        for b in range(4):
-            weight = rate**2
-            weight[0, a] = weight[1, b] = 0
-            wanted += weight / weight.sum() / 16
-    np.testing.assert_allclose(extra / 3000, wanted, atol=0.03)
+def test_a_hard_draw_is_one_state_of_a_task_and_others_that_are_open() -> None:
+    """Of four states a second one by the square of p(1 - p), which is 9, 9, 16 and 0 hundredths: 81 to 81 to 256."""
+    rate = np.array([[0.1, 0.9, 0.2, 1.0], [0.5, 0.5, 0.5, 0.5]])
+    first, second = np.zeros(4), np.zeros(4)
+    for seed in range(4000):
+        task, init = Draw([4, 7], [10, 11, 12, 13], seed).hard(np.array([2, 1]), rate, [])
+        assert task.tolist() == [4, 4, 7] and init[0] != init[1]
+        first[init[0] - 10] += 1
+        second[init[1] - 10] += 1
+    np.testing.assert_allclose(first / 4000, 0.25, atol=0.03)
+    wanted, weight = np.zeros(4), np.array([81.0, 81, 256, 0])
+    for drawn in range(4):
+        left = np.where(np.arange(4) == drawn, 0, weight)
+        wanted += left / left.sum() / 4
+    np.testing.assert_allclose(second / 4000, wanted, atol=0.03)
 
 
-def test_a_hard_draw_ends_where_no_start_is_left() -> None:
+def test_a_hard_draw_ends_where_no_state_is_left() -> None:
     draw, rate = Draw([4, 7], [0, 1, 2], 0), np.full((2, 3), 0.5)
-    task, init = draw.hard(50, rate, 1, [])
-    assert sorted(zip(task, init, strict=True)) == [(t, i) for t in (4, 7) for i in range(3)]
-    drawn = Rollouts([(4, 1, True), (7, 0, False), (4, 2, True), (7, 2, True)])
-    task, init = draw.hard(50, rate, 0, [drawn])  # type: ignore[list-item]
-    assert sorted(zip(task, init, strict=True)) == [(4, 0), (7, 1)]
+    task, init = draw.hard(np.array([5, 1]), rate, [])
+    assert task.tolist() == [4, 4, 4, 7] and sorted(init[:3].tolist()) == [0, 1, 2]
+    drawn = Rollouts([(4, 1, True), (7, 0, False), (4, 2, True), (7, 2, True)]).plan
+    task, init = draw.hard(np.array([3, 3]), rate, [drawn])
+    assert list(zip(task.tolist(), init.tolist(), strict=True)) == [(4, 0), (7, 1)]
+    assert [len(part) for part in draw.hard(np.array([0, 0]), rate, [drawn])] == [0, 0]
 
 
-def test_equal_shares() -> None:
+def test_groups_follow_the_weights() -> None:
+    """Ten groups, four tasks: one each, six by 3:1:1:1 are 3, 1, 1, 1."""
+    assert share_out(10, np.array([3.0, 1, 1, 1]), most=40).tolist() == [4, 2, 2, 2]
+    assert share_out(10, np.array([3.0, 1, 1, 1]), most=3).tolist() == [3, 3, 2, 2]
+    assert share_out(10, np.array([3.0, 1, 1, 1]), most=2).tolist() == [2, 2, 2, 2]
+    assert share_out(4, np.array([3.0, 1, 1, 1]), most=40).tolist() == [1, 1, 1, 1]
     rng = np.random.default_rng(0)
-    drawn = np.array([equal_shares(7, 3, rng) for _ in range(3000)])
-    assert (drawn.sum(1) == 7).all() and set(drawn.ravel().tolist()) == {2, 3}
-    np.testing.assert_allclose(drawn.mean(0), 7 / 3, atol=0.03)
+    for _ in range(50):
+        weight = rng.random(7) + 0.01
+        counts = share_out(21, weight, most=40)
+        assert counts.sum() == 21
+        assert (np.abs(counts - 1 - 14 * weight / weight.sum()) < 1).all()
 
 
 def test_a_plan_follows_what_happened() -> None:

@@ -12,6 +12,7 @@ from data.runs import Run
 from data.store import RolloutStore
 from stages import loop
 from stages.collect import CollectSettings, make_plan
+from stages.initial_states import spread
 from stages.learning.settings import UpdateSettings
 from stages.loop import run_loop
 from stages.policies.mini import MiniConfig, MiniPolicy
@@ -42,6 +43,16 @@ def test_figures_of_no_round_and_of_two() -> None:
     assert (none["rounds"], none["n"], none["up_to_date"]) == (0, 0, True)
     two = round_figures([{"n": 8, "successes": 2, "collected": 8}, {"n": 4, "successes": 1, "collected": 4}], 1)
     assert (two["rounds"], two["n"], two["rate"], two["groups_lacking"], two["up_to_date"]) == (2, 12, 0.25, 1, False)
+
+
+def test_groups_are_spread_by_weight() -> None:
+    rng = np.random.default_rng(0)
+    weight = np.array([1.0, 3.0, 0.0, 4.0])
+    drawn = np.array([spread(3, weight, rng) for _ in range(4000)])
+    share = 3 * weight / weight.sum()
+    assert (drawn.sum(1) == 3).all()
+    assert ((drawn == np.floor(share)) | (drawn == np.ceil(share))).all()
+    np.testing.assert_allclose(drawn.mean(0), share, atol=0.03)
 
 
 @pytest.mark.parametrize("draw", ["even", "hard"])
