@@ -66,8 +66,8 @@ class Draw:
             more = min(count - len(drawn), np.count_nonzero(weight))
             drawn += rng.choice(self.inits, more, replace=False, p=weight / weight.sum()).tolist() if more else []
             starts += [(task, init) for init in drawn]
-        task, init = np.array(starts, int).reshape(-1, 2).T
-        return task, init
+        tasks, inits = np.array(starts, int).reshape(-1, 2).T
+        return tasks, inits
 
     def failure_rates(self, earlier: Sequence[RolloutStore]) -> np.ndarray:
         """How often an episode from each start is expected to fail: (K, I) in (0, 1).
