@@ -22,6 +22,7 @@ from data.lineage import digest
 from data.rates import store_rates
 from data.store import DONE, Episode, Layout, Plan, RolloutStore
 from stages.sim.expert import ScriptedExpert, check_task, expert_digest
+from stages.sim.lapses import Lapse, LapsingExpert, draw_lapse
 from stages.sim.looks.render import LOOKS
 from stages.sim.mistakes import ErringExpert, Mistake, draw_mistake, draw_pace
 from stages.sim.models.model import task_model
@@ -34,8 +35,8 @@ ATTEMPTS = 5
 NOISE_SHARES = (1.0, 1.0, 1.0, 0.3, 0.3, 0.3)
 """Noise on each motion value: an action turns by up to 0.5 rad, and with a full share of noise on the rotations their
 corrections are all that the labels hold; a policy of five demonstrations a task then never succeeds."""
-MISTAKES = 1_000
-"""The stream of random numbers that mistakes come from, apart from every attempt's."""
+MISTAKES, LAPSES = 1_000, 1_001
+"""The streams of random numbers that these come from, apart from every attempt's."""
 Tick = Callable[[int, int, str], None]
 
 
@@ -55,6 +56,8 @@ class DemoSettings:
     """standard deviation of the noise on the executed motion (0.3 of it on rotations); the label stays clean"""
     mistakes: float = 0.0
     """share of the episodes that go wrong on purpose at some stage (`stages.sim.mistakes`); above 0 the pace varies"""
+    lapses: float = 0.0
+    """share of the episodes in which a grasp misses or the object is let go, and the expert tries again"""
     seed: int = 0
     """draws the initial states, the noise and the mistakes"""
     horizon: int | None = None
@@ -71,8 +74,11 @@ class DemoSettings:
                 raise UserError(f"demo.{name} must be 1 or more, not {value}")
         if not 0 <= self.noise <= 1:
             raise UserError(f"demo.noise must be between 0 and 1, not {self.noise}")
-        if not 0 <= self.mistakes <= 1:
-            raise UserError(f"demo.mistakes must be between 0 and 1, not {self.mistakes}")
+        for name in ("mistakes", "lapses"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise UserError(f"demo.{name} must be between 0 and 1, not {getattr(self, name)}")
+        if self.mistakes and self.lapses:
+            raise UserError("demo.mistakes are stood by, demo.lapses made up for; ask for one of them")
         if self.seed < 0:
             raise UserError(f"demo.seed must be 0 or above, not {self.seed}")
         if self.look not in LOOKS:
@@ -132,7 +138,9 @@ def make_plan(tasks: Sequence[Task], inits: Sequence[int], per_task: int, seed: 
     )
 
 
-def demonstrate(task: Task, init: int, seed: int, noise: float, horizon: int, mistakes: float = 0.0) -> Episode:
+def demonstrate(
+    task: Task, init: int, seed: int, noise: float, horizon: int, mistakes: float = 0.0, lapses: float = 0.0
+) -> Episode:
     """One demonstration: the first attempt that succeeds, else the last one.
 
     Args:
@@ -142,13 +150,18 @@ def demonstrate(task: Task, init: int, seed: int, noise: float, horizon: int, mi
         noise: its standard deviation, in units of an action; without any there is one attempt.
         horizon: control steps at most.
         mistakes: how likely it goes wrong on purpose, in its only attempt.
+        lapses: how likely it goes wrong for a while, in every attempt.
     """
     simulator = Simulator(task)
     rng = np.random.default_rng([seed, MISTAKES])
     mistake = draw_mistake(rng) if rng.random() < mistakes else None
     pace = draw_pace(rng) if mistakes else 1.0
+    rng = np.random.default_rng([seed, LAPSES])
+    lapse = draw_lapse(rng) if rng.random() < lapses else None
     for attempt in range(ATTEMPTS if noise and not mistake else 1):
-        episode = _attempt(simulator, init, np.random.default_rng([seed, attempt]), noise, horizon, mistake, pace)
+        episode = _attempt(
+            simulator, init, np.random.default_rng([seed, attempt]), noise, horizon, mistake, pace, lapse
+        )
         if episode.success:
             break
     return episode
@@ -162,16 +175,18 @@ def _attempt(
     horizon: int,
     mistake: Mistake | None,
     pace: float,
+    lapse: Lapse | None,
 ) -> Episode:
     simulator.reset(init)
-    expert = ErringExpert(ScriptedExpert(simulator), mistake, pace)
+    scripted = ScriptedExpert(simulator)
+    expert, lapsing = ErringExpert(scripted, mistake, pace), LapsingExpert(scripted, lapse) if lapse else None
     success, states = False, [simulator.state()]
     actions: list[np.ndarray] = []
     labels: list[np.ndarray] = []
     while not success and len(actions) < horizon:
         label = expert.action()
-        action = label.copy()
-        action[:6] = np.clip(label[:6] + noise * np.multiply(NOISE_SHARES, rng.standard_normal(6)), -1.0, 1.0)
+        action = lapsing.executed(label) if lapsing else label.copy()
+        action[:6] = np.clip(action[:6] + noise * np.multiply(NOISE_SHARES, rng.standard_normal(6)), -1.0, 1.0)
         success = simulator.step(action)
         labels.append(label)
         actions.append(action)
@@ -202,6 +217,7 @@ def _request(settings: DemoSettings) -> DemoRequest:
             "inits": settings.inits,
             "per_task": settings.per_task,
             **({"mistakes": settings.mistakes} if settings.mistakes else {}),
+            **({"lapses": settings.lapses} if settings.lapses else {}),
         },
     )
 
@@ -227,7 +243,9 @@ def _episodes(request: DemoRequest, todo: list[int], settings: DemoSettings) -> 
 
     def run(i: int) -> Episode:
         seed, init = int(plan.seed[i]), int(plan.init_state[i])
-        return demonstrate(tasks[int(plan.task[i])], init, seed, settings.noise, request.horizon, settings.mistakes)
+        return demonstrate(
+            tasks[int(plan.task[i])], init, seed, settings.noise, request.horizon, settings.mistakes, settings.lapses
+        )
 
     threads = ThreadPoolExecutor(settings.workers or min(cores(), 4))
     try:

@@ -91,6 +91,11 @@ class ScriptedExpert:
         self._handling = handling(self._scene, goal)
         self._elapsed = 0
 
+    def restart(self) -> None:
+        """Begin again with the approach, whatever the phase."""
+        self.phase, self._elapsed = Phase.APPROACH, 0
+        self._handling.begin()
+
     def action(self) -> np.ndarray:
         """The action for the present state: (7,) float32 in [-1, 1]."""
         self._scene.look()
