@@ -82,10 +82,11 @@ class Trainer:
         s, start = self.settings, time.monotonic()
         so_far, self.so_far = self.so_far, Halfway()
         before, stopped = so_far.totals.get("queries", 0.0), False
+        weight = token_weights(batch.mask, batch.episode, s.average)
         minibatches = list(_minibatches(len(batch), s.minibatch, s.epochs, seed))
         for name, rows in minibatches[len(so_far.norms) :]:
             with activations_of(self.policy.module, self.policy.blocks(), self._activations()):
-                sums = self._gradient(batch, rows, temperature, name)
+                sums = self._gradient(batch, rows, weight, temperature, name)
             if not so_far.norms:
                 so_far.first = self._check(sums)
             elif s.max_kl is not None and _mean(sums, "kl") > s.max_kl:
@@ -139,10 +140,11 @@ class Trainer:
             asked = "offload" if more else "recompute"
         return max(self.settings.activations, asked, key=FRUGAL.index)
 
-    def _gradient(self, batch: Batch, rows: np.ndarray, temperature: float, name: str) -> dict[str, float]:
+    def _gradient(
+        self, batch: Batch, rows: np.ndarray, weight: np.ndarray, temperature: float, name: str
+    ) -> dict[str, float]:
         """Accumulate one minibatch's gradient; returns sums over its executed tokens, all processes together."""
         tokens = float(batch.mask[rows].sum())
-        weight = token_weights(batch.mask, batch.episode, self.settings.average)
         whole = float((weight[rows] * batch.mask[rows].sum(1)).sum())
         rank, world = self.accelerator.process_index, self.accelerator.num_processes
         share = rows[rank::world]

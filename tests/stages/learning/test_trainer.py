@@ -14,6 +14,7 @@ import torch
 from data.errors import UserError
 from data.store import RolloutStore
 from stages.learning.advantages import AdvantageSettings
+from stages.learning.averaging import token_weights
 from stages.learning.batch import build_batch, select
 from stages.learning.optimizer import STATE_FILE, learning_rate
 from stages.learning.precision import logprob_tolerance
@@ -131,7 +132,8 @@ def test_every_objective_against_the_slow_loss(tiny_policy, batch, tmp_path: Pat
     if reference is not None:
         reference.save(tmp_path)
         batch = with_reference(batch, tmp_path, fast, 0.8, settings)
-    sums = Trainer(fast, settings)._gradient(batch, rows, 0.8, "")
+    weight = token_weights(batch.mask, batch.episode, settings.average)
+    sums = Trainer(fast, settings)._gradient(batch, rows, weight, 0.8, "")
     loss = slow_loss(slow, batch, rows, settings, 0.8, reference)
     loss.backward()
     assert sums["loss"] / sums["weight"] == pytest.approx(loss.item(), rel=1e-5)
@@ -176,7 +178,7 @@ def test_micro_batches_change_nothing(tiny_policy, batch, microbatch, average):
     one, other = copy.deepcopy(tiny_policy), copy.deepcopy(tiny_policy)
     for policy, size in ((one, 5), (other, microbatch)):
         trainer = Trainer(policy, replace(SETTINGS, microbatch=size, average=average))
-        trainer._gradient(batch, np.arange(13), 0.8, "")
+        trainer._gradient(batch, np.arange(13), token_weights(batch.mask, batch.episode, average), 0.8, "")
     assert (gradient_of(one) - gradient_of(other)).norm() < 1e-6 * gradient_of(one).norm()
 
 
