@@ -17,6 +17,7 @@ import zarr
 from data.errors import UserError
 from data.runs import Run
 from data.store import RolloutStore
+from stages.learning.launching import Launch
 from stages.loop import _Stages, iteration_seed, run_loop
 from stages.recipe import Recipe, load_recipe, make_recipe
 
@@ -185,7 +186,7 @@ def test_an_update_is_of_the_algorithm_asked_for_and_near_the_start(tmp_path: Pa
     for n, changes in enumerate(([], ["update.algorithm=awr", "update.kl_coef=0.1"])):
         recipe = load_recipe("laptop", changes)
         run = Run.start(tmp_path / str(n), recipe.sections())
-        _Stages(run, recipe, watch, lambda _: None).update(5)
+        _Stages(run, recipe, watch, lambda _: None, Launch()).update(5)
         assert run.settings()["update"]["algorithm"] == asked[-1]["algorithm"]
     assert asked[0] == {"algorithm": "grpo", "reference": None}
     assert asked[1] == {"algorithm": "awr", "reference": tmp_path / "1" / "policies" / "000"}
