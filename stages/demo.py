@@ -59,7 +59,7 @@ class DemoSettings:
     lapses: float = 0.0
     """share of the episodes in which a grasp misses or the object is let go, and the expert tries again"""
     seed: int = 0
-    """draws the initial states, the noise and the mistakes"""
+    """draws the initial states, the noise, the mistakes and the lapses"""
     horizon: int | None = None
     """control steps at most; none: the suite's own limit"""
     look: str = "lite"

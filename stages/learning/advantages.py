@@ -30,8 +30,8 @@ class AdvantageSettings:
     """factor on negative advantages; below 1 learns less from what went worse and keeps the token distributions from
     flattening"""
     success_floor: float = 0.0
-    """successes count at least this, those of groups that only succeeded as well, so that what works is not unlearnt
-    while a batch's few mixed groups decide where the policy goes; 0: such groups are dropped (the paper)"""
+    """successes count at least this, those of groups that only succeeded as well; 0: such groups are dropped (the
+    paper; in docs/findings.md a floor decided nothing)"""
     gae_lambda: float = 0.9
     """with a critic: how far a query answers for what comes after it, from 0 to 1"""
 
