@@ -2,10 +2,10 @@
 
 A group whose episodes all end alike teaches nothing. Once most tasks are solved, most groups are such; a task that the
 imitation start hardly solves, meanwhile, has the few episodes that everyone has. A hard draw gives every task one group
-and shares the others out by how often tasks are expected to be failed; within a task it prefers initial
-states from which some succeed and some fail. From a state that two or more of eight episodes failed the next group was
-mixed in more than half of the cases, from one that all solved in a fifth; from states never solved yet, drawn first,
-nothing was learnt (docs/findings.md). Prioritised level replay (arXiv 2010.03934) draws levels by what can be learnt
+and shares the others out by how often tasks are expected to be failed; within a task it prefers initial states from
+which some succeed and some fail. From a state that two or more of eight episodes failed the next group was mixed in
+half of the cases or more, from one that all solved in a fifth; where states never solved came first, nothing was learnt
+of them (docs/findings.md). Prioritised level replay (arXiv 2010.03934) draws levels by what can be learnt
 from them; DAPO (arXiv 2503.14476) rolls out more groups and drops those without variance.
 
 Shapes: K tasks, I initial states of a task, G groups. A start is a task and one of its initial states.
