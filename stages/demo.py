@@ -138,55 +138,60 @@ def make_plan(tasks: Sequence[Task], inits: Sequence[int], per_task: int, seed: 
     )
 
 
-def demonstrate(
-    task: Task, init: int, seed: int, noise: float, horizon: int, mistakes: float = 0.0, lapses: float = 0.0
-) -> Episode:
+@dataclass(frozen=True)
+class Course:
+    """What happens to an episode besides the expert's actions."""
+
+    noise: float
+    """standard deviation, in units of an action"""
+    horizon: int
+    """control steps at most"""
+    mistake: Mistake | None
+    pace: float
+    lapse: Lapse | None
+
+    @classmethod
+    def draw(cls, seed: int, settings: DemoSettings, horizon: int) -> "Course":
+        """Whether something goes wrong, and what, comes from the seed: it is the same in every attempt."""
+        rng = np.random.default_rng([seed, MISTAKES])
+        mistake = draw_mistake(rng) if rng.random() < settings.mistakes else None
+        pace = draw_pace(rng) if settings.mistakes else 1.0
+        rng = np.random.default_rng([seed, LAPSES])
+        lapse = draw_lapse(rng) if rng.random() < settings.lapses else None
+        return cls(settings.noise, horizon, mistake, pace, lapse)
+
+
+def demonstrate(task: Task, init: int, seed: int, settings: DemoSettings, horizon: int) -> Episode:
     """One demonstration: the first attempt that succeeds, else the last one.
 
     Args:
         task: what to do.
         init: the initial state.
-        seed: attempt k draws its noise from (seed, k), the mistakes come from the seed.
-        noise: its standard deviation, in units of an action; without any there is one attempt.
+        seed: attempt k draws its noise from (seed, k), the mistakes and lapses come from the seed.
+        settings: its noise, mistakes and lapses count here. Without noise, or with a mistake, there is one attempt.
         horizon: control steps at most.
-        mistakes: how likely it goes wrong on purpose, in its only attempt.
-        lapses: how likely it goes wrong for a while, in every attempt.
     """
-    simulator = Simulator(task)
-    rng = np.random.default_rng([seed, MISTAKES])
-    mistake = draw_mistake(rng) if rng.random() < mistakes else None
-    pace = draw_pace(rng) if mistakes else 1.0
-    rng = np.random.default_rng([seed, LAPSES])
-    lapse = draw_lapse(rng) if rng.random() < lapses else None
-    for attempt in range(ATTEMPTS if noise and not mistake else 1):
-        episode = _attempt(
-            simulator, init, np.random.default_rng([seed, attempt]), noise, horizon, mistake, pace, lapse
-        )
+    simulator, course = Simulator(task), Course.draw(seed, settings, horizon)
+    for attempt in range(ATTEMPTS if course.noise and not course.mistake else 1):
+        episode = _attempt(simulator, init, np.random.default_rng([seed, attempt]), course)
         if episode.success:
             break
     return episode
 
 
-def _attempt(
-    simulator: Simulator,
-    init: int,
-    rng: np.random.Generator,
-    noise: float,
-    horizon: int,
-    mistake: Mistake | None,
-    pace: float,
-    lapse: Lapse | None,
-) -> Episode:
+def _attempt(simulator: Simulator, init: int, rng: np.random.Generator, course: Course) -> Episode:
     simulator.reset(init)
     scripted = ScriptedExpert(simulator)
-    expert, lapsing = ErringExpert(scripted, mistake, pace), LapsingExpert(scripted, lapse) if lapse else None
+    expert = ErringExpert(scripted, course.mistake, course.pace)
+    lapsing = LapsingExpert(scripted, course.lapse) if course.lapse else None
     success, states = False, [simulator.state()]
     actions: list[np.ndarray] = []
     labels: list[np.ndarray] = []
-    while not success and len(actions) < horizon:
+    while not success and len(actions) < course.horizon:
         label = expert.action()
         action = lapsing.executed(label) if lapsing else label.copy()
-        action[:6] = np.clip(action[:6] + noise * np.multiply(NOISE_SHARES, rng.standard_normal(6)), -1.0, 1.0)
+        noise = course.noise * np.multiply(NOISE_SHARES, rng.standard_normal(6))
+        action[:6] = np.clip(action[:6] + noise, -1.0, 1.0)
         success = simulator.step(action)
         labels.append(label)
         actions.append(action)
@@ -242,10 +247,8 @@ def _episodes(request: DemoRequest, todo: list[int], settings: DemoSettings) -> 
         task_model(tasks[task])
 
     def run(i: int) -> Episode:
-        seed, init = int(plan.seed[i]), int(plan.init_state[i])
-        return demonstrate(
-            tasks[int(plan.task[i])], init, seed, settings.noise, request.horizon, settings.mistakes, settings.lapses
-        )
+        task = tasks[int(plan.task[i])]
+        return demonstrate(task, int(plan.init_state[i]), int(plan.seed[i]), settings, request.horizon)
 
     threads = ThreadPoolExecutor(settings.workers or min(cores(), 4))
     try:

@@ -42,7 +42,7 @@ def command(
     weight_decay, grad_norm, kl_coef, kl_estimator (k1, k2, k3, exact), entropy_coef, max_kl, max_logprob_gap, seed.
 
     Of grpo and ppo: clip_low, clip_high, dual_clip. Of all but bc: eps, negative_scale. Of grpo and awr: estimator,
-    scale, success_floor. Of ppo: gae_lambda. Of awr: awr_temperature, awr_clip.
+    scale. Of ppo: gae_lambda. Of awr: awr_temperature, awr_clip.
 
     lora_rank trains LoRA adapters (peft) instead of the weights, lora_alpha scales them; the new folder holds them
     alone, and `srpo merge` makes a whole policy of it.

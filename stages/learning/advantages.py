@@ -29,18 +29,14 @@ class AdvantageSettings:
     negative_scale: float = 1.0
     """factor on negative advantages; below 1 learns less from what went worse and keeps the token distributions from
     flattening"""
-    success_floor: float = 0.0
-    """successes count at least this, those of groups that only succeeded as well; 0: such groups are dropped (the
-    paper; in docs/findings.md a floor decided nothing)"""
     gae_lambda: float = 0.9
     """with a critic: how far a query answers for what comes after it, from 0 to 1"""
 
     def __post_init__(self) -> None:
         if self.eps < 0:
             raise UserError(f"update setting eps must be 0 or more, not {self.eps}")
-        for name in ("negative_scale", "success_floor"):
-            if getattr(self, name) < 0:
-                raise UserError(f"update setting {name} must be 0 or more, not {getattr(self, name)}")
+        if self.negative_scale < 0:
+            raise UserError(f"update setting negative_scale must be 0 or more, not {self.negative_scale}")
         if not 0 <= self.gae_lambda <= 1:
             raise UserError(f"update setting gae_lambda must be in [0, 1], not {self.gae_lambda}")
 
@@ -89,11 +85,8 @@ def group_advantages(
 def relative_to_group(
     reward: np.ndarray, success: np.ndarray, group: np.ndarray, settings: AdvantageSettings
 ) -> tuple[np.ndarray, np.ndarray]:
-    """A rule: `group_advantages`; with a floor, every success is kept and counts at least that."""
-    advantage, kept = group_advantages(reward, group, settings)
-    if not settings.success_floor:
-        return advantage, kept
-    return np.where(success, np.maximum(advantage, settings.success_floor), advantage), kept | success
+    """A rule: `group_advantages`."""
+    return group_advantages(reward, group, settings)
 
 
 def successes_only(

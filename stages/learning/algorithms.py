@@ -52,7 +52,7 @@ def imitation(logprob: Tensor, old: Tensor, advantage: Tensor, s: ObjectiveSetti
 
 
 CLIP = {"clip_low", "clip_high", "dual_clip"}
-GROUP = {"estimator", "eps", "scale", "negative_scale", "success_floor"}
+GROUP = {"estimator", "eps", "scale", "negative_scale"}
 CRITIC = {"eps", "negative_scale", "gae_lambda"}
 AWR = {"awr_temperature", "awr_clip"}
 

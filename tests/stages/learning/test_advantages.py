@@ -85,8 +85,6 @@ def test_impossible_settings() -> None:
         AdvantageSettings(eps=-1.0)
     with pytest.raises(UserError, match="negative_scale"):
         AdvantageSettings(negative_scale=-0.5)
-    with pytest.raises(UserError, match="success_floor"):
-        AdvantageSettings(success_floor=-0.5)
 
 
 def slow_step_advantages(value, outcome, episode, lam):

@@ -48,11 +48,6 @@ def test_rules():
         advantage, kept = ALGORITHMS[name].rule(reward, success, group, settings)
         assert kept.tolist() == [True, True, False, False, False, False]
         np.testing.assert_array_equal(advantage, group_advantages(reward, group, settings)[0])
-    for floor, wanted in ((0.4, [-0.5, 1, 0, 0, 0.4, 0.4]), (1.5, [-0.5, 1.5, 0, 0, 1.5, 1.5])):
-        floored = AdvantageSettings(eps=0.0, negative_scale=0.5, success_floor=floor)
-        advantage, kept = ALGORITHMS["grpo"].rule(reward, success, group, floored)
-        assert kept.tolist() == [True, True, False, False, True, True]
-        np.testing.assert_allclose(advantage, wanted, atol=1e-12)
     advantage, kept = ALGORITHMS["bc"].rule(reward, success, group, settings)
     assert kept.tolist() == success.tolist()
     assert advantage.tolist() == [0, 1, 0, 0, 1, 1]
@@ -67,7 +62,6 @@ def test_settings_that_an_algorithm_does_not_use_are_refused():
         ("grpo", {"gae_lambda": 0.5}),
         ("ppo", {"scale": "batch"}),
         ("awr", {"clip_high": 0.2}),
-        ("ppo", {"success_floor": 0.2}),
         ("bc", {"negative_scale": 0.3}),
     ):
         (name,) = change

@@ -48,17 +48,12 @@ def test_groups_without_variance_are_dropped(tiny_policy, tiny_folder, made_up_s
     selection = select(store, "binary", AdvantageSettings())
     assert (selection.groups, selection.groups_kept) == (4, 2)
     assert selection.kept.tolist() == [False] * 8 + [True] * 8
-    floored, success = select(store, "binary", AdvantageSettings(success_floor=0.2)), store.success()
-    assert success[:8].any()
-    assert floored.kept.tolist() == [*success[:8], *[True] * 8]
-    np.testing.assert_array_equal(floored.advantage[:8], np.where(success[:8], 0.2, 0))
 
 
 def test_groups_that_tell_are_those_where_an_episode_counts_more(tiny_policy, tiny_folder, made_up_store):
     store = RolloutStore.open(made_up_store(tiny_policy, tiny_folder))
     mixed = [0 < store.success()[store.plan.group == group].sum() < 4 for group in range(4)]
-    for settings in (AdvantageSettings(), AdvantageSettings(success_floor=0.2)):
-        assert select(store, "binary", settings).groups_kept == sum(mixed)
+    assert select(store, "binary", AdvantageSettings()).groups_kept == sum(mixed)
     assert select(store, "binary", AdvantageSettings(), successes_only).groups_kept == sum(mixed)
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from data.errors import UserError
-from stages.demo import demonstrate
+from stages.demo import DemoSettings, demonstrate
 from stages.sim.expert import MAX_TURN, Phase, ScriptedExpert, check_task
 from stages.sim.milestones import true_progress
 from stages.sim.simulator import Simulator
@@ -43,14 +43,14 @@ def test_the_same_state_gives_the_same_actions() -> None:
 
 @pytest.mark.parametrize("index", [0, 4, 5, 9])
 def test_a_noisy_demonstration_passes_every_milestone(index: int) -> None:
-    shown = demonstrate(TASKS[index], 3, seed=0, noise=0.3, horizon=HORIZON)
+    shown = demonstrate(TASKS[index], 3, 0, DemoSettings(noise=0.3), HORIZON)
     progress = true_progress(TASKS[index], shown.state)
     assert shown.success and progress.final == 5
     assert {1, 2, 3, 4, 5} <= set(np.floor(progress.steps))
 
 
 def test_a_demonstration_with_a_mistake_fails() -> None:
-    wrong = demonstrate(TASKS[7], 0, seed=3, noise=0.1, horizon=HORIZON, mistakes=1.0)
+    wrong = demonstrate(TASKS[7], 0, 3, DemoSettings(noise=0.1, mistakes=1.0), HORIZON)
     assert not wrong.success and wrong.steps == HORIZON
     assert true_progress(TASKS[7], wrong.state).furthest < 5
 

@@ -59,9 +59,9 @@ def test_lapses_are_drawn_in_all_ways() -> None:
 
 
 def test_demonstrations_with_lapses_succeed_and_repeat() -> None:
-    usual = demonstrate(TASK, 0, seed=3, noise=0.1, horizon=280)
-    lapsed = demonstrate(TASK, 0, seed=3, noise=0.1, horizon=280, lapses=1.0)
-    again = demonstrate(TASK, 0, seed=3, noise=0.1, horizon=280, lapses=1.0)
+    usual = demonstrate(TASK, 0, 3, DemoSettings(noise=0.1), 280)
+    lapsed = demonstrate(TASK, 0, 3, DemoSettings(noise=0.1, lapses=1.0), 280)
+    again = demonstrate(TASK, 0, 3, DemoSettings(noise=0.1, lapses=1.0), 280)
     assert lapsed.success and len(lapsed.action) > len(usual.action) + 10
     np.testing.assert_array_equal(lapsed.action, again.action)
     np.testing.assert_array_equal(lapsed.label, again.label)  # type: ignore[arg-type]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from data.errors import UserError
-from stages.demo import demonstrate
+from stages.demo import DemoSettings, demonstrate
 from stages.sim.expert import Phase, ScriptedExpert
 from stages.sim.milestones import ALMOST, DROP, LIFTED, OPENING, REACHED, Milestones, _progress, _Scene, true_progress
 from stages.sim.simulator import NO_OP, Simulator
@@ -53,7 +53,7 @@ def stop_at(phase: Phase) -> Change:
 
 @pytest.mark.parametrize("task", [0, 2, 6, 7, 9])
 def test_a_demonstration_passes_all_five_in_order(task: int) -> None:
-    shown = demonstrate(OBJECT[task], 3, 0, 0.2, 280)
+    shown = demonstrate(OBJECT[task], 3, 0, DemoSettings(noise=0.2), 280)
     progress = true_progress(OBJECT[task], shown.state)
     assert shown.success and progress.steps.shape == (len(shown.state),)
     first = [int(np.argmax(progress.steps >= n)) for n in range(1, 6)]

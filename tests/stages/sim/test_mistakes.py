@@ -72,10 +72,10 @@ def test_draws_cover_everything_and_follow_from_the_generator() -> None:
 
 
 def test_demonstrations_with_mistakes_fail_and_repeat() -> None:
-    wrong = demonstrate(TASK, 0, seed=3, noise=0.1, horizon=160, mistakes=1.0)
-    again = demonstrate(TASK, 0, seed=3, noise=0.1, horizon=160, mistakes=1.0)
+    wrong = demonstrate(TASK, 0, 3, DemoSettings(noise=0.1, mistakes=1.0), 160)
+    again = demonstrate(TASK, 0, 3, DemoSettings(noise=0.1, mistakes=1.0), 160)
     assert not wrong.success and wrong.steps == 160
     np.testing.assert_array_equal(wrong.action, again.action)
-    assert demonstrate(TASK, 0, seed=3, noise=0.1, horizon=280).success
+    assert demonstrate(TASK, 0, 3, DemoSettings(noise=0.1), 280).success
     with pytest.raises(Exception, match="mistakes must be between"):
         DemoSettings(mistakes=1.5)
