@@ -1,4 +1,4 @@
-"""`srpo inspect STORE|RUN`: what is in it, one episode of it, what a reward did, and pictures."""
+"""`srpo inspect STORE|RUN`: what is in it, one episode of it, its failures, what a reward did, and pictures."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -27,6 +27,9 @@ def command(
         int | None,
         typer.Option(min=1, help=f"Best failures of a task, as many worst; default: {COUNT}.", show_default=False),
     ] = None,
+    failures: Annotated[
+        bool, typer.Option("--failures", help="How far the failures truly got, from which states.")
+    ] = False,
     video: Annotated[
         Path | None, typer.Option(metavar="OUT.mp4", help="The episode in real time.", show_default=False)
     ] = None,
@@ -36,34 +39,39 @@ def command(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Show what a store or run holds, one episode, or what a reward did; with pictures.
+    """Show what a store or run holds, one episode, its failures, or what a reward did; with pictures.
 
     Pictures are rendered from the stored states, in the store's look. With --reward they are filmstrips of each task:
     a typical success (the reference nearest to its centre), the best and the worst failures.
     Example: `srpo inspect runs/a/rollouts/000.zarr --episode 3 --image strip.png`
     Example: `srpo inspect runs/a/rollouts/000.zarr --reward paper --image ranks.png`
+    Example: `srpo inspect runs/a/eval/060.zarr --failures`
     """
     from data.runs import Run
     from srpo_cli.report import text
 
-    _refuse_misplaced(source, episode, reward, {"video": video, "image": image, "count": count})
+    _refuse_misplaced(source, episode, reward, failures, {"video": video, "image": image, "count": count})
     if _is_run(source):
         emit(_run_facts(Run.open(source)), json, text.show_run)
     elif reward is not None:
         _show_reward(source, reward, count or COUNT, image, json)
+    elif failures:
+        _show_failures(source, json)
     elif episode is None:
         emit(_store_facts(source), json, text.show_store)
     else:
         emit(_episode_facts(source, episode, video, image), json, text.show_episode)
 
 
-def _refuse_misplaced(source: str, episode: int | None, reward: str | None, extras: dict[str, Any]) -> None:
+def _refuse_misplaced(
+    source: str, episode: int | None, reward: str | None, failures: bool, extras: dict[str, Any]
+) -> None:
     """Options that belong to others: extras are video, image and count, None where they are not given."""
     from data.errors import UserError
 
-    if episode is not None and reward is not None:
-        raise UserError("give --episode I or --reward LABEL, not both")
-    if _is_run(source) and any(given is not None for given in (episode, reward, *extras.values())):
+    if (episode is not None) + (reward is not None) + failures > 1:
+        raise UserError("give one of --episode I, --reward LABEL and --failures")
+    if _is_run(source) and (failures or any(given is not None for given in (episode, reward, *extras.values()))):
         raise UserError(f"{source} is a run; give one of its stores: `srpo inspect {source}/rollouts/000.zarr ...`")
     if extras["video"] and episode is None:
         raise UserError("a video is of one episode; give --episode I")
@@ -120,6 +128,16 @@ def _show_reward(source: str, label: str, count: int, image: Path | None, json: 
 
         facts |= {"strips": save_films(store, facts["tasks"], count, image), "image": str(image)}
     emit(facts, json, lambda shown: show_reward(shown, count))
+
+
+def _show_failures(source: str, json: bool) -> None:
+    from data.store import RolloutStore
+    from srpo_cli.console import progress
+    from srpo_cli.report.failures import failure_facts, show_failures
+
+    with progress("failures", "episodes") as tick:
+        facts = failure_facts(RolloutStore.open(source), tick)
+    emit(facts, json, show_failures)
 
 
 def _draw(store: Any, index: int, video: Path | None, image: Path | None) -> dict[str, Any]:

@@ -89,7 +89,8 @@ def test_a_reward_with_filmstrips(measured: RolloutStore, tmp_path: Path, capsys
     ("words", "message"),
     [
         ("--reward papre", "did you mean 'paper'? known: binary, paper"),
-        ("--reward paper --episode 3", "not both"),
+        ("--reward paper --episode 3", "give one of"),
+        ("--reward paper --failures", "give one of"),
         ("--reward paper --video {folder}/x.mp4", "a video is of one episode"),
         ("--reward paper --image {folder}/x.jpg", "must end in .png"),
         ("--reward paper --image {folder}/none/x.png", "no folder"),
@@ -116,6 +117,7 @@ def test_mistakes_with_rewards(
         ("{run} --episode 3", "is a run"),
         ("{run} --reward paper", "is a run"),
         ("{run} --image x.png", "is a run"),
+        ("{run} --failures", "is a run"),
         ("{folder}/none", "no rollout store"),
     ],
 )
