@@ -57,6 +57,8 @@ class MiniConfig:
     """Mean of the proprioceptive features over the demonstrations."""
     proprio_std: tuple[float, ...] = (1.0,) * FEATURES
     """Their standard deviation."""
+    wavelengths: tuple[float, ...] = (0.64, 0.32, 0.16, 0.08)
+    """Metres; the hand's position is also given as sine and cosine of each (`position_waves`)."""
 
     def __post_init__(self) -> None:
         if not self.cameras or any(size < 16 or size % 16 for size in self.cameras.values()):
@@ -67,6 +69,8 @@ class MiniConfig:
             raise UserError("mini takes three channels and positive keypoints, words, language and hidden sizes")
         if len(self.proprio_mean) != FEATURES or len(self.proprio_std) != FEATURES or min(self.proprio_std) <= 0:
             raise UserError(f"mini takes {FEATURES} values of proprio_mean and positive ones of proprio_std")
+        if any(length <= 0 for length in self.wavelengths):
+            raise UserError(f"mini.wavelengths must be above 0, not {self.wavelengths}")
 
 
 class Tower(nn.Module):
@@ -110,7 +114,8 @@ class MiniNetwork(nn.Module):
         self.config = config
         self.language = nn.Linear(config.words, config.language)
         self.towers = nn.ModuleDict({name: Tower(side, config) for name, side in config.cameras.items()})
-        size = config.language + FEATURES + sum(tower.size for tower in self.towers.values())  # type: ignore[misc]
+        state = FEATURES + 6 * len(config.wavelengths)
+        size = config.language + state + sum(tower.size for tower in self.towers.values())  # type: ignore[misc]
         self.hidden1 = nn.Linear(size, config.hidden)
         self.hidden2 = nn.Linear(config.hidden, config.hidden)
         self.head = nn.Linear(config.hidden, config.chunk * ACTION_DIM * config.bins)
@@ -141,8 +146,9 @@ class MiniNetwork(nn.Module):
         """
         language = torch.tanh(self.language(words))
         features = (proprio_features(proprio) - self.mean) / self.std
+        waves = position_waves(proprio[:, :3], self.config.wavelengths)
         seen = [tower(images[name], language) for name, tower in self.towers.items()]
-        x = F.relu(self.hidden1(torch.cat([language, features, *seen], 1)))
+        x = F.relu(self.hidden1(torch.cat([language, features, waves, *seen], 1)))
         return F.relu(self.hidden2(x))
 
 
@@ -233,6 +239,16 @@ def proprio_features(proprio: Tensor) -> Tensor:
     first = torch.stack([c + x * x * t, y * x * t + z * s, z * x * t - y * s], 1)
     second = torch.stack([x * y * t - z * s, c + y * y * t, z * y * t + x * s], 1)
     return torch.cat([proprio[:, :3], first, second, proprio[:, 6:]], 1)
+
+
+def position_waves(position: Tensor, wavelengths: Sequence[float]) -> Tensor:
+    """Positions (B, 3) in metres to sines and cosines (B, 6 * wavelengths) of 2 pi position / wavelength.
+
+    A centimetre is little beside the ways that a hand goes, but decides a grasp; a perceptron learns such detail late,
+    unless it is given as waves (arXiv 2006.10739; NeRF, arXiv 2003.08934, Eq. 4).
+    """
+    phases = torch.cat([position * (2 * torch.pi / length) for length in wavelengths] or [position[:, :0]], 1)
+    return torch.cat([phases.sin(), phases.cos()], 1)
 
 
 def _film(x: Tensor, scale_shift: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from scipy.spatial.transform import Rotation
 
 from data.errors import UserError
 from stages.policies.base import Observation, load_policy, weights_digest
-from stages.policies.mini import MiniConfig, MiniPolicy, bag_of_words, proprio_features
+from stages.policies.mini import MiniConfig, MiniPolicy, bag_of_words, position_waves, proprio_features
 from stages.policies.noise import query_noise
 
 TEXTS = ["pick up the milk", "open the drawer", "Pick up the butter and place it in the basket"]
@@ -160,6 +160,18 @@ def test_proprio_features_are_the_rotation_matrix_and_continuous_at_pi():
     pair[0, 3:6] = torch.tensor([np.pi - 1e-3, 0, 0])
     pair[1, 3:6] = torch.tensor([-np.pi + 1e-3, 0, 0])
     assert (proprio_features(pair[:1]) - proprio_features(pair[1:])).abs().max() < 3e-3
+
+
+def test_position_waves():
+    position = np.random.default_rng(1).normal(size=(5, 3)).astype(np.float32)
+    waves = position_waves(torch.from_numpy(position), (0.5, 0.1)).numpy()
+    assert waves.shape == (5, 12)
+    for k, length in enumerate((0.5, 0.1)):
+        for axis in range(3):
+            angle = 2 * np.pi * position[:, axis].astype(float) / length
+            np.testing.assert_allclose(waves[:, 3 * k + axis], np.sin(angle), atol=1e-5)
+            np.testing.assert_allclose(waves[:, 6 + 3 * k + axis], np.cos(angle), atol=1e-5)
+    assert position_waves(torch.zeros(2, 3), ()).shape == (2, 0)
 
 
 def test_bag_of_words():
