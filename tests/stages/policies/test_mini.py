@@ -172,6 +172,8 @@ def test_position_waves():
             np.testing.assert_allclose(waves[:, 3 * k + axis], np.sin(angle), atol=1e-5)
             np.testing.assert_allclose(waves[:, 6 + 3 * k + axis], np.cos(angle), atol=1e-5)
     assert position_waves(torch.zeros(2, 3), ()).shape == (2, 0)
+    with pytest.raises(UserError, match="wavelengths must be above 0"):
+        MiniConfig(wavelengths=(0.1, 0.0))
 
 
 def test_bag_of_words():
