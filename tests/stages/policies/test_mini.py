@@ -169,8 +169,8 @@ def test_position_waves():
     for k, length in enumerate((0.5, 0.1)):
         for axis in range(3):
             angle = 2 * np.pi * position[:, axis].astype(float) / length
-            np.testing.assert_allclose(waves[:, 3 * k + axis], np.sin(angle), atol=1e-5)
-            np.testing.assert_allclose(waves[:, 6 + 3 * k + axis], np.cos(angle), atol=1e-5)
+            np.testing.assert_allclose(waves[:, 3 * k + axis], 3 * np.sin(angle), atol=1e-5)
+            np.testing.assert_allclose(waves[:, 6 + 3 * k + axis], 3 * np.cos(angle), atol=1e-5)
     assert position_waves(torch.zeros(2, 3), ()).shape == (2, 0)
     with pytest.raises(UserError, match="wavelengths must be above 0"):
         MiniConfig(wavelengths=(0.1, 0.0))
