@@ -14,7 +14,7 @@ def test_a_plan_is_printed_and_nothing_run(tmp_path: Path, capsys: pytest.Captur
     folder = tmp_path / "run"
     assert run(["loop", str(folder), "--preset", "quick", "--plan"]) == 0
     shown = capsys.readouterr().out
-    assert "2.53 M parameters, all of them trained" in shown and "activations" in shown
+    assert "2.54 M parameters, all of them trained" in shown and "activations" in shown
     assert "time: not known before the first iteration" in shown
     assert not folder.exists()
 
