@@ -21,7 +21,7 @@ STARTS: dict[str, Mapping[str, str]] = {
     "sparse": {"demo.per_task": "1", "sft.steps": "300"},
 }
 """The imitation start: the preset's, or one demonstration a task, where most groups only fail: on three tasks 7 % of 60
-episodes succeeded after 300 steps, none after 150."""
+episodes succeeded after 300 steps, none after 150 (the mini policy before it was given waves)."""
 SHARED = ("task", "demo", "sft", "eval")
 """Sections that decide the start and how it is judged: an arm does not touch them."""
 
