@@ -12,7 +12,7 @@ from srpo_cli.tables.plan import size, span
 
 def test_a_plan_is_printed_and_nothing_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = tmp_path / "run"
-    assert run(["loop", str(folder), "--preset", "quick", "--plan"]) == 0
+    assert run(["loop", str(folder), "--preset", "quick", "--iterations", "4", "--plan"]) == 0
     shown = capsys.readouterr().out
     assert "2.54 M parameters, all of them trained" in shown and "activations" in shown
     assert "time: not known before the first iteration" in shown
@@ -23,8 +23,8 @@ def test_the_time_that_is_left(tmp_path: Path, capsys: pytest.CaptureFixture[str
     begun = Run.start(tmp_path / "run", {})
     begun.policy(1).mkdir(parents=True)
     for stage in ("collect", "update"):
-        begun.log(1, stage, {"seconds": 60.0})
-    assert run(["loop", str(begun.folder), "--preset", "quick", "--iterations", "61", "--plan"]) == 0
+        begun.log(1, stage, {"seconds": 1800.0})
+    assert run(["loop", str(begun.folder), "--preset", "quick", "--iterations", "3", "--plan"]) == 0
     assert "2 h 0 min" in capsys.readouterr().out
 
 
