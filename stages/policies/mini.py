@@ -250,7 +250,8 @@ def position_waves(position: Tensor, wavelengths: Sequence[float]) -> Tensor:
     A centimetre is little beside the ways that a hand goes, but decides a grasp; a perceptron learns such detail late,
     unless it is given as waves (arXiv 2006.10739; NeRF, arXiv 2003.08934, Eq. 4).
     """
-    phases = torch.cat([position * (2 * torch.pi / length) for length in wavelengths] or [position[:, :0]], 1)
+    rates = position.new_tensor([2 * torch.pi / length for length in wavelengths])
+    phases = (position[:, None] * rates[:, None]).flatten(1)
     return AMPLITUDE * torch.cat([phases.sin(), phases.cos()], 1)
 
 
