@@ -76,7 +76,7 @@ def load_preset(name: str) -> dict[str, dict[str, Any]]:
     path = Path(name) if name.endswith(".toml") else PRESETS / f"{name}.toml"
     if not path.is_file():
         if name.endswith(".toml"):
-            raise UserError(f"no preset file {path}; `srpo loop --help` lists the presets that come with srpo")
+            raise UserError(f"no preset file {path}; `srpo settings > {path.name}` writes one to change")
         raise unknown("preset", name, preset_names())
     try:
         return tomllib.loads(path.read_text())
@@ -95,14 +95,12 @@ def convert(value: Any, hint: Any, where: str) -> Any:
     Raises:
         UserError: the value does not fit.
     """
-    options = typing.get_args(hint) if _is_union(hint) else (hint,)
-    for option in options:
+    for option in typing.get_args(hint) if _is_union(hint) else (hint,):
         try:
             return _as(value, option)
         except (TypeError, ValueError):
             continue
-    wanted = " or ".join(_name(option) for option in options)
-    raise UserError(f"{where} takes {wanted}, not {value!r}")
+    raise UserError(f"{where} takes {type_name(hint)}, not {value!r}")
 
 
 def _as(value: Any, hint: Any) -> Any:
@@ -147,11 +145,14 @@ def _is_union(hint: Any) -> bool:
     return typing.get_origin(hint) in (typing.Union, types.UnionType)
 
 
-def _name(hint: Any) -> str:
+def type_name(hint: Any) -> str:
+    """A type as a person writes its values: `int or none`, `'even' | 'hard'`, `float,float,...`."""
     if hint is type(None):
         return "none"
+    if _is_union(hint):
+        return " or ".join(type_name(option) for option in typing.get_args(hint))
     if typing.get_origin(hint) in (tuple, list):
-        inner = _name(typing.get_args(hint)[0])
+        inner = type_name(typing.get_args(hint)[0])
         return f"{inner},{inner},..."
     if typing.get_origin(hint) is typing.Literal:
         return " | ".join(repr(option) for option in typing.get_args(hint))

@@ -44,6 +44,7 @@ COMMANDS: tuple[str, ...] = (
     "merge",
     "eval",
     "loop",
+    "settings",
     "inspect",
     "replay",
     "report",

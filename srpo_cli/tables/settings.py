@@ -1,0 +1,55 @@
+"""A recipe with all that it leaves to defaults, as a preset to read and to change: TOML with comments."""
+
+import textwrap
+import typing
+from collections.abc import Mapping
+from dataclasses import MISSING, Field, fields
+from typing import Any
+
+import tomli_w
+
+from data.descriptions import descriptions
+from data.settings import type_name
+from stages.recipe import SECTIONS, Recipe
+
+WIDTH = 118
+TASK = "goes to every section that has such a setting; a section's own value wins"
+REWARD_PRESET = "where the settings of this section start from: paper, siirl, cosine, path or binary"
+
+
+def as_preset(recipe: Recipe, task: Mapping[str, Any], only: str | None = None) -> str:
+    """All settings of `recipe`, or of the section `only`. What `task` shares out is not repeated below it."""
+    parts = [] if only else [f"[task]    # {TASK}", *(_assignment(key, value) for key, value in task.items()), ""]
+    for name, cls in SECTIONS.items():
+        if only in (None, name):
+            shared = {} if only else task
+            parts += [f"[{name}]", *_section(cls, getattr(recipe, name), shared, _first(name, recipe)), ""]
+    return "\n".join(parts).rstrip() + "\n"
+
+
+def _section(cls: type[Any], settings: Any, shared: Mapping[str, Any], first: list[str]) -> list[str]:
+    hints, meanings, lines = typing.get_type_hints(cls), descriptions(cls), first
+    for field in fields(cls):
+        value = getattr(settings, field.name)
+        if field.name not in shared or shared[field.name] != value:
+            meaning = textwrap.wrap(meanings.get(field.name, ""), WIDTH - 2)
+            remark = type_name(hints[field.name]) + _otherwise(field, value)
+            lines = [*lines, *(f"# {line}" for line in meaning), f"{_assignment(field.name, value)}    # {remark}"]
+    return lines
+
+
+def _first(section: str, recipe: Recipe) -> list[str]:
+    """`reward.preset`, which is no field of the section's settings."""
+    return [f"# {REWARD_PRESET}", _assignment("preset", recipe.reward_preset)] if section == "reward" else []
+
+
+def _assignment(key: str, value: Any) -> str:
+    """`key = value` on one line; a setting that has no value is commented out, as TOML has none."""
+    return f"# {key} =" if value is None else " ".join(tomli_w.dumps({key: value}).split())
+
+
+def _otherwise(field: Field[Any], value: Any) -> str:
+    default = field.default_factory() if field.default_factory is not MISSING else field.default
+    if value == default or default is MISSING:
+        return ""
+    return f"; default: {'none' if default is None else _assignment('x', default).partition(' = ')[2]}"

@@ -1,0 +1,37 @@
+"""`srpo settings`: a preset written out in full is the same preset."""
+
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from data.descriptions import descriptions
+from data.settings import load_preset, preset_names
+from srpo_cli.__main__ import run
+from srpo_cli.tables.settings import as_preset
+from stages.recipe import SECTIONS, load_recipe
+
+
+@pytest.mark.parametrize("preset", preset_names())
+def test_written_out_it_is_the_same_recipe(tmp_path: Path, preset: str) -> None:
+    recipe = load_recipe(preset, ["update.dual_clip=3.5", "collect.horizon=77"])
+    file = tmp_path / "mine.toml"
+    file.write_text(as_preset(recipe, load_preset(preset)["task"]))
+    assert load_recipe(str(file)) == recipe
+
+
+def test_no_setting_is_without_its_meaning() -> None:
+    missing = [f"{n}.{f.name}" for n, cls in SECTIONS.items() for f in fields(cls) if f.name not in descriptions(cls)]
+    assert missing == []
+
+
+def test_one_section(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["settings", "quick", "--section", "reward", "--set", "reward.alpha=0.5"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "[reward]" and "alpha = 0.5    # float; default: 0.8" in lines
+    assert sum(line.startswith("[") for line in lines) == 1
+
+
+def test_a_section_that_is_none(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["settings", "--section", "rewards"]) == 2
+    assert "reward" in capsys.readouterr().err
