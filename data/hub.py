@@ -16,6 +16,11 @@ def is_hub_id(name: str) -> bool:
     return bool(ID.fullmatch(name)) and not Path(name).exists() and not Path(name.partition("/")[0]).is_dir()
 
 
+def lasting_name(name: str) -> str:
+    """What `name` is called wherever one stands: a folder's absolute path; Hub ids and the empty name as they are."""
+    return name if not name or is_hub_id(name) else str(Path(name).resolve())
+
+
 def fetch(name: str, patterns: Sequence[str]) -> Path:
     """The folder in the cache with a repository's files that match `patterns`, fetched if need be.
 

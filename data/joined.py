@@ -63,12 +63,12 @@ def open_rollouts(paths: Sequence[str | Path]) -> Rollouts:
     """One store as it is, several joined.
 
     Raises:
-        UserError: as `RolloutStore.open`; a store given twice, or stores of several policies, temperatures or suites.
+        UserError: as `RolloutStore.open`; episodes that two stores share, or stores of several policies, temperatures
+            or suites.
     """
     stores = [RolloutStore.open(path) for path in paths]
-    for i, store in enumerate(stores[1:], start=1):
-        if store.path in [other.path for other in stores[:i]]:
-            raise UserError(f"{store.path} is given twice; give each store once")
+    known: set[tuple[int, ...]] = set()
+    for store in stores:
         ours, theirs = _origin(stores[0]), _origin(store)
         for what in ours:
             if ours[what] != theirs[what]:
@@ -76,6 +76,12 @@ def open_rollouts(paths: Sequence[str | Path]) -> Rollouts:
                     f"{store.path} is of {what} {theirs[what]}, {stores[0].path} of {ours[what]}; a batch has one "
                     "policy, temperature and suite: collect again, or take each store by itself"
                 )
+        if shared := len(known & _episodes(store.plan)):
+            raise UserError(
+                f"{shared} episodes of {store.path} are in a store before it too (task, initial state and seed); give "
+                "each store once, and collect those of one batch with different --seed"
+            )
+        known |= _episodes(store.plan)
     return Joined(stores) if len(stores) > 1 else stores[0]
 
 
@@ -88,6 +94,10 @@ def join_groups(groups: Sequence[np.ndarray]) -> np.ndarray:
 def names(paths: Sequence[str | Path]) -> list[str]:
     """The stores' own names, without where they are."""
     return [Path(str(path)).name for path in paths]
+
+
+def _episodes(plan: Plan) -> set[tuple[int, ...]]:
+    return set(zip(plan.task.tolist(), plan.init_state.tolist(), plan.seed.tolist(), strict=True))
 
 
 def _origin(store: RolloutStore) -> dict[str, Any]:

@@ -163,7 +163,15 @@ def pack(path: str | Path) -> Path:
             entry = zipfile.ZipInfo(file.relative_to(folder).as_posix())  # dated 1980: equal content, equal bytes
             archive.writestr(entry, file.read_bytes())
     os.replace(partial, target)
-    graveyard = folder.with_name(folder.name + ".packed")
-    os.replace(folder, graveyard)
-    shutil.rmtree(graveyard)
+    bury(folder)
     return target
+
+
+def bury(folder: Path) -> None:
+    """Remove a folder, under another name, so that half of it is never taken for a store; and what an interrupted
+    removal left of an earlier one."""
+    grave = folder.with_name(folder.name + ".packed")
+    shutil.rmtree(grave, ignore_errors=True)
+    if folder.exists():
+        os.replace(folder, grave)
+        shutil.rmtree(grave)

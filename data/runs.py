@@ -11,11 +11,13 @@ metrics.jsonl            one line per stage and iteration
 trackers/                what `srpo loop --track` shows of it
 """
 
+import fcntl
 import json
 import os
 import shutil
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +74,22 @@ class Run:
         if not run.settings_file.is_file():
             raise UserError(f"no run at {folder} (run.toml is missing); start one with `srpo loop {folder}`")
         return run
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keeps a second loop out; the system lets go for a process that dies. (Some file systems know no locks.)
+
+        Raises:
+            UserError: another process is inside.
+        """
+        with (self.folder / ".lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise UserError(f"another process is at work on {self.folder}; wait for it, or stop it") from error
+            except OSError:
+                pass
+            yield
 
     @property
     def settings_file(self) -> Path:

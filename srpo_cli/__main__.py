@@ -43,6 +43,7 @@ def _interrupted() -> int:
 def _command_line_error(error: Exception, arguments: list[str]) -> int:
     """Typer's own refusals (unknown option, missing argument, ...) in our one-line form."""
     names = [word for word in arguments[:1] if word in COMMANDS]
+    names += [word for word in arguments[1:2] if names == ["bench"] and word.isalpha()]
     message = " ".join(error.format_message().split())  # type: ignore[attr-defined]
     return _say(f"{message.rstrip('.')}; see `srpo {' '.join([*names, '--help'])}`", 2)
 

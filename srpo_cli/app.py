@@ -10,7 +10,7 @@ from srpo_cli import __version__
 app = typer.Typer(
     name="srpo",
     help="Self-Referential Policy Optimization (arXiv 2511.15605) for robot policies in LIBERO.",
-    epilog="A first run: `make loop ITER=3`. Every command has an example under `srpo COMMAND --help`.",
+    epilog="A first run: `make loop ITER=12 PRESET=quick`. Every command has an example under `srpo COMMAND --help`.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,

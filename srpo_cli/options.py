@@ -11,7 +11,7 @@ Assign = Annotated[
     typer.Option("--set", metavar="KEY=VALUE", help="Change one setting; may be given again.", show_default=False),
 ]
 Store = Annotated[str, typer.Argument(metavar="STORE", help="A rollout store: a path or URL.", show_default=False)]
-Stores = Annotated[list[str], typer.Argument(metavar="STORE...", help="Rollout stores.", show_default=False)]
+Stores = Annotated[list[str], typer.Argument(metavar="STORE", help="Rollout stores.", show_default=False)]
 PolicyIn = Annotated[Path, typer.Option("--policy", help="A policy: its folder, or owner/name[@revision] on the Hub.")]
 PolicyOut = Annotated[Path, typer.Option("--out", help="Where the trained policy goes.")]
 Suite = Annotated[str, typer.Option(help="A LIBERO suite; `srpo suites` lists them.")]

@@ -17,10 +17,11 @@ from typing import Any, Literal
 import numpy as np
 
 from data.errors import UserError
+from data.joined import Rollouts, open_rollouts
 from data.rates import store_rates
 from data.shards import WHOLE, Shard
 from data.store import DONE, Plan, RolloutStore
-from stages.initial_states import REFILL, REMEMBERED, Draw, share_out, spread
+from stages.initial_states import REFILL, REMEMBERED, Draw, share_out, spread, starts_left
 from stages.policies.acting import episode_seeds, make_actor, one_thread
 from stages.policies.base import Policy, identity, load_policy
 from stages.policies.source import policy_folder
@@ -49,6 +50,10 @@ class CollectSettings(RolloutSettings):
             raise UserError(f"groups and samples must be 1 or more, not {self.groups} and {self.samples}")
 
 
+ASKED_GROUPS = "asked_groups"
+"""what a refill's store says it was begun for; a hard draw may find fewer"""
+
+
 @dataclass(frozen=True)
 class Refill:
     """Groups in place of those of earlier rounds that teach nothing."""
@@ -62,7 +67,7 @@ class Refill:
 def make_plan(
     tasks: Sequence[Task],
     settings: CollectSettings,
-    earlier: Sequence[RolloutStore] = (),
+    earlier: Sequence[Rollouts] = (),
     groups: int | None = None,
     rounds: Sequence[RolloutStore] = (),
 ) -> Plan:
@@ -81,7 +86,8 @@ def make_plan(
     rate = draw.failure_rates(earlier) if hard else np.ones((len(tasks), len(draw.inits)))
     counts = np.full(len(tasks), settings.groups)
     if groups is not None:
-        counts = spread(groups, rate.mean(1), rng)
+        left = [starts_left(begun, [task], draw.inits) > 0 for task in draw.tasks] if hard else 1
+        counts = spread(groups, rate.mean(1) * left, rng)
     elif hard:
         counts = share_out(settings.groups * len(tasks), rate.mean(1), most=len(draw.inits))
     task, init = draw.hard(counts, rate, begun) if hard else draw.evenly(counts, _groups(begun, draw.tasks))
@@ -106,7 +112,7 @@ def collect(
     pool: Pool | None = None,
     progress: Tick | None = None,
     shard: Shard = WHOLE,
-    earlier: Sequence[str | Path] = (),
+    earlier: Sequence[Sequence[str | Path]] = (),
     acting: Policy | None = None,
     refill: Refill | None = None,
 ) -> dict[str, Any]:
@@ -119,7 +125,7 @@ def collect(
         pool: one that lives across calls (its size wins over `settings`); none makes one and ends it.
         progress: `progress(done, total, note)` after every episode, in numbers of the shard's own.
         shard: the share of the episodes to run here, while others run theirs.
-        earlier: stores of the iterations before, oldest first, for draw=hard.
+        earlier: the stores of each iteration before, oldest first, for draw=hard alone.
         acting: the policy, already loaded.
         refill: collect these groups in place of `settings.groups` of every task.
 
@@ -134,7 +140,7 @@ def collect(
     policy = policy_folder(policy)
     acting = acting or load_policy(policy, "auto")
     tasks = select_tasks(settings.suite, settings.tasks)
-    before = [RolloutStore.open(path) for path in earlier[-REMEMBERED:]]
+    before = [open_rollouts(rounds) for rounds in earlier[-REMEMBERED:]]
     rounds = [RolloutStore.open(path) for path in refill.rounds] if refill else []
     plan = make_plan(tasks, settings, before, refill.groups if refill else None, rounds)
     request = rollout_request(
@@ -148,7 +154,7 @@ def collect(
         groups=settings.groups,
         samples=settings.samples,
         **({"draw": settings.draw} if settings.draw != "even" else {}),
-        **({"round": len(rounds)} if refill else {}),
+        **({"round": len(rounds), ASKED_GROUPS: refill.groups} if refill else {}),
     )
     actor = make_actor(acting, request, settings)
     with one_thread():

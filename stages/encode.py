@@ -29,7 +29,7 @@ from data.store import RolloutStore
 from stages.clips import CAMERAS, Clips, Source
 from stages.encoding import Wanted, encode_episodes
 from stages.world_models.base import EncoderOptions, WorldModel
-from stages.world_models.registry import label_of, load_world_model
+from stages.world_models.registry import OWN, label_of, load_world_model
 
 INTEGERS = {"inputs": "uint64", "prefix_step": "int64"}
 
@@ -121,7 +121,7 @@ def encode_store(
 
 def _place_of(world_model: str, path: str | Path) -> str:
     """Where `mini` is, the model of the store's own run; any other name is its own place."""
-    if world_model != "mini":
+    if world_model != OWN:
         return world_model
     from stages.world_models.mini import find_mini
 

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from data.store import DONE, Plan, RolloutStore
+from data.joined import Rollouts
+from data.store import DONE, Plan
 from stages.sim.tasks import draw_inits
 
 DECAY = 0.8
@@ -69,7 +70,7 @@ class Draw:
         tasks, inits = np.array(starts, int).reshape(-1, 2).T
         return tasks, inits
 
-    def failure_rates(self, earlier: Sequence[RolloutStore]) -> np.ndarray:
+    def failure_rates(self, earlier: Sequence[Rollouts]) -> np.ndarray:
         """How often an episode from each start is expected to fail: (K, I) in (0, 1).
 
         A start's own episodes count, and `PRIOR` more that went as its task's did; a task's count, and two more of
@@ -91,6 +92,12 @@ class Draw:
     def _at(self, task: np.ndarray, init: np.ndarray) -> tuple[list[int], list[int]]:
         """Row and column of starts in a (K, I) array."""
         return [self.tasks.index(t) for t in task.tolist()], [self.inits.index(i) for i in init.tolist()]
+
+
+def starts_left(begun: Sequence[Plan], tasks: Sequence[int], inits: Sequence[int]) -> int:
+    """How many starts of `tasks` and `inits` no plan of `begun` holds."""
+    known = {(int(task), int(init)) for plan in begun for task, init in zip(plan.task, plan.init_state, strict=True)}
+    return sum((task, init) not in known for task in tasks for init in inits)
 
 
 def spread(groups: int, weight: np.ndarray, rng: np.random.Generator) -> np.ndarray:

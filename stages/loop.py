@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from data.errors import UserError
-from data.paths import pack
+from data.paths import bury, pack
 from data.runs import Run
 from data.store import RolloutStore
 from stages.collect import Refill, collect
@@ -39,7 +39,7 @@ from stages.sim.workers.pool import Pool
 from stages.start import check_start, start_from
 from stages.tracking import check_tracker, tracking
 from stages.update import update_policy
-from stages.world_models.registry import label_of
+from stages.world_models.registry import check_world_model, label_of
 
 Tell = Callable[[dict[str, Any]], None]
 """Called with what a stage came to, as it stands in metrics.jsonl."""
@@ -73,17 +73,15 @@ def run_loop(
         check_tracker(track)
     began, launch = time.monotonic(), launch or Launch()
     check_room(folder, recipe, iterations, this_machine(launch.processes, launch.shares_out))
-    if recipe.run.policy and not Run(folder).policies():
-        check_start(recipe.run.policy, recipe.update, recipe.collect, recipe.eval)
+    _check_sources(recipe, new=not Run(folder).policies())
     run = Run.start(folder, recipe.sections(), make_recipe({}).sections(), RETIRED)
-    done = run.finished()
-    with tracking(run, track) as follow, make_pool(recipe.collect) as pool:
+    with run.alone(), tracking(run, track) as follow, make_pool(recipe.collect) as pool:
 
         def told(record: dict[str, Any]) -> None:
             tell(record)
             follow()
 
-        stages = _Stages(run, recipe, watch, told, launch)
+        stages, done = _Stages(run, recipe, watch, told, launch), run.finished()
         if done == 0:
             stages.start()
         elif run.logged(done, "update"):
@@ -101,6 +99,14 @@ def run_loop(
             tidy(run, recipe, n)
     last = {m["stage"]: m for m in run.metrics() if m["iteration"] == iterations}
     return {"run": str(folder), "iterations": iterations, "last": last, "seconds": time.monotonic() - began}
+
+
+def _check_sources(recipe: Recipe, new: bool) -> None:
+    """What is loaded from outside, before there is a run: its policy, if it is a new one, and its world model."""
+    if recipe.run.policy and new:
+        check_start(recipe.run.policy, recipe.update, recipe.collect, recipe.eval)
+    if recipe.reward.needs_embedding:
+        check_world_model(recipe.encode.world_model)
 
 
 class _Stages:
@@ -187,13 +193,14 @@ class _Stages:
         self, n: int, store: Path, pool: Pool, tick: Callable[..., None], refill: Refill | None = None
     ) -> dict[str, Any]:
         settings = replace(self._recipe.collect, seed=iteration_seed(self._recipe.collect.seed, n))
-        policy, known = self._run.policy(n - 1), n if refill else n - 1
-        earlier = [self._run.rollouts(k) for k in range(1, known + 1)] if settings.draw == "hard" else []
+        policy, earlier = self._run.policy(n - 1), []
+        if settings.draw == "hard":
+            earlier = [rounds_of(self._run, k) for k in range(1, n)] + ([refill.rounds] if refill else [])
         acting = self._resident.get(policy)
         return collect(store, policy, settings, pool, tick, earlier=earlier, acting=acting, refill=refill)
 
     def _encode(self, store: Path, tick: Callable[..., None]) -> dict[str, Any]:
-        return encode_store(store, self._label, self._label, self._recipe.encode, tick)
+        return encode_store(store, self._recipe.encode.world_model, self._label, self._recipe.encode, tick)
 
     def _reward(self, n: int, rounds: Sequence[Path]) -> dict[str, Any]:
         settings, label = self._recipe.reward, self._recipe.reward_preset
@@ -206,7 +213,7 @@ class _Stages:
         collected = []
         for number in range(1, recipe.collect.refill + 1):
             store = self._run.rollouts(n, number)
-            groups = groups_of_round(store, rounds, recipe.reward_preset, recipe.update)
+            groups = groups_of_round(store, rounds, recipe)
             if not groups:
                 break
             collected.append(self._collect(n, store, pool, tick, Refill(groups, tuple(rounds))))
@@ -255,6 +262,8 @@ def _unpacked(run: Run, n: int, work: Callable[[Path], object]) -> None:
     for store in rounds_of(run, n):
         if store.is_dir():
             work(store)
+        else:
+            bury(store)
 
 
 def _is_base(folder: Path, adapted: Path) -> bool:

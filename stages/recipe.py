@@ -9,15 +9,18 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from data.errors import UserError, unknown
+from data.hub import lasting_name
 from data.settings import build, load_preset, parse_assignments
 from stages.collect import CollectSettings
 from stages.demo import DemoSettings
 from stages.encode import EncodeSettings
 from stages.evaluate import EvalSettings
+from stages.learning.advantages import relative_to_group
+from stages.learning.algorithms import ALGORITHMS
 from stages.learning.settings import UpdateSettings
-from stages.policies.source import lasting_name
 from stages.progress.settings import RewardSettings, reward_settings
 from stages.sft import SftSettings
+from stages.world_models.registry import lasting_world_model
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,11 @@ class EvalRecipe(EvalSettings):
 
     every: int = 5
     """iterations between two evaluations; the start and the last policy are evaluated too; 0: never"""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.every < 0:
+            raise UserError(f"eval.every must be 0 or more, not {self.every}")
 
 
 @dataclass(frozen=True)
@@ -88,12 +96,30 @@ class Recipe:
     run: RunSettings
     reward_preset: str = "paper"
 
+    def __post_init__(self) -> None:
+        relative = ALGORITHMS[self.update.algorithm].rule is relative_to_group
+        impossible = {
+            "encode.moments=0 leaves no paths to compare; reward.preset=path wants encode.moments=16, say": (
+                self.reward.needs_paths and not self.encode.moments
+            ),
+            "collect.keep_images=false leaves nothing to update the policy on": not self.collect.keep_images,
+            "collect.temperature=0 samples nothing, so that a group's episodes are all alike; 0.5, say": (
+                self.collect.temperature == 0
+            ),
+            f"collect.samples=1 leaves nothing to compare within a group; update.algorithm={self.update.algorithm} "
+            "wants 8, say": relative and self.collect.samples < 2,
+        }
+        for problem, holds in impossible.items():
+            if holds:
+                raise UserError(problem)
+
     def sections(self) -> dict[str, dict[str, Any]]:
         """Every setting by section, resolved, as run.toml keeps it."""
         parts = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "reward_preset"}
         sections = {name: asdict(part) for name, part in parts.items()}
         sections["reward"]["preset"] = self.reward_preset
         sections["run"]["policy"] = lasting_name(self.run.policy)
+        sections["encode"]["world_model"] = lasting_world_model(self.encode.world_model)
         for section in sections.values():
             for key in NOT_CONTENT & set(section):
                 del section[key]

@@ -192,7 +192,7 @@ def _embedding_rows(store: RolloutStore, label: str, done: np.ndarray, array: st
     if f"encode/{label}/{array}" not in store.group:
         raise UserError(
             f"embedding '{label}' of {store.path} has no {array}, which distance=dtw compares; encode with"
-            " --set moments=32"
+            " --set moments=16"
         )
     rows = np.asarray(store.group[f"encode/{label}/{array}"][:])[done]  # type: ignore[index]
     flat = rows.reshape(len(rows), -1)

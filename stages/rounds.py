@@ -17,9 +17,13 @@ from data.joined import open_rollouts
 from data.rates import rate
 from data.runs import Run
 from data.store import RolloutStore
+from stages.collect import ASKED_GROUPS
+from stages.initial_states import starts_left
 from stages.learning.algorithms import ALGORITHMS
 from stages.learning.batch import select
 from stages.learning.settings import UpdateSettings
+from stages.recipe import Recipe
+from stages.sim.tasks import select_inits, select_tasks
 
 
 def rounds_of(run: Run, n: int) -> list[Path]:
@@ -37,17 +41,23 @@ def groups_lacking(rounds: Sequence[Path], reward_label: str, settings: UpdateSe
     joined = open_rollouts(rounds)
     wanted = len(np.unique(joined.parts[0].plan.group))
     selection = select(joined, reward_label, settings, ALGORITHMS[settings.algorithm].rule)
-    return max(0, wanted - selection.groups_kept)
+    return max(0, wanted - len(np.unique(joined.plan.group[selection.kept])))
 
 
-def groups_of_round(path: Path, before: Sequence[Path], reward_label: str, settings: UpdateSettings) -> int:
-    """How many groups a further round at `path` is of: what it was begun for, or what the rounds before it lack.
+def groups_of_round(path: Path, before: Sequence[Path], recipe: Recipe) -> int:
+    """How many groups a further round at `path` is of: what it was begun for, or what the rounds before it lack, as far
+    as there are initial states that a hard draw has not taken.
 
     Rewards change with the round's own successes, so that what a store was begun for is not counted again.
     """
     if RolloutStore.exists(path):
-        return len(np.unique(RolloutStore.open(path).plan.group))
-    return groups_lacking(before, reward_label, settings)
+        return int(RolloutStore.open(path).attrs[ASKED_GROUPS])
+    lacking = groups_lacking(before, recipe.reward_preset, recipe.update)
+    if recipe.collect.draw != "hard":
+        return lacking
+    settings, begun = recipe.collect, [RolloutStore.open(store).plan for store in before]
+    tasks = [task.index for task in select_tasks(settings.suite, settings.tasks)]
+    return min(lacking, starts_left(begun, tasks, select_inits(settings.inits)))
 
 
 def round_figures(collected: Sequence[dict[str, Any]], lacking: int) -> dict[str, Any]:

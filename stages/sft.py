@@ -132,7 +132,7 @@ def train_sft(
         speed["samples_per_second"] = figures.pop("samples_per_second")
         counts = {"demonstrations": len(demos), "moments": len(moments), "tasks": _tasks(demos)}
         record = {"kind": "sft", "inputs": inputs, "policy": base, "settings": content, **counts, **figures}
-        before = {} if policy == "mini" else read_record(policy_folder(policy))
+        before = {HISTORY: {}} if policy == "mini" else read_record(policy_folder(policy))
         history = extend_history(before, *(RolloutStore.open(store) for store in stores))
         write_checkpoint(out, partial(save_policy, trained), record | history)
     facts = {key: value for key, value in read_record(out).items() if key != HISTORY}

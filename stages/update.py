@@ -30,6 +30,7 @@ from stages.learning.algorithms import ALGORITHMS
 from stages.learning.batch import Batch, Selection, build_batch, rollouts_digest, select
 from stages.learning.checkpoints import Checkpoints
 from stages.learning.optimizer import STATE_FILE
+from stages.learning.precision import mixed_precision
 from stages.learning.reference import with_reference
 from stages.learning.settings import UpdateSettings
 from stages.learning.threads import torch_threads
@@ -94,6 +95,7 @@ def update_policy(
     content = {key: value for key, value in asdict(settings).items() if key not in NOT_CONTENT}
     asked = {"algorithm": settings.algorithm, "reward": reward_label, "policy": weights, "settings": content}
     asked |= {"reference": weights_digest(reference)} if reference else {}
+    asked |= {"mixed_precision": mixed} if (mixed := mixed_precision()) != "no" else {}
     inputs = _inputs(opened, asked, selection, policy_dir)
     label = choose_label(opened.parts[0], "update", label, settings.algorithm, asked)
     group = PartialState(cpu=not torch.cuda.is_available())

@@ -16,7 +16,9 @@ AnyLook = Annotated[str, typer.Option(help="lite, full or both.")]
 LiberoTasks = Annotated[int, typer.Option(help="On how many of the tasks LIBERO steps, or draws, too.")]
 
 group = typer.Typer(
-    help="Measure a part: how fast, or how good it is.", no_args_is_help=True, rich_markup_mode="markdown"
+    help="Measure a part: how fast, or how good it is.\n\nExample: `srpo bench sim --suite libero_goal`",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
 )
 
 
@@ -55,6 +57,7 @@ def bench_sim(
 
     With `--json`, `episode_s` is seconds an episode: the wall time of many, by all workers, divided by their number.
     `ratio_bare` is our step over bare physics, `ratio_episode` how many times as many episodes as LIBERO we run.
+
     Example: `srpo bench sim --suite libero_goal`
     """
     if check:
@@ -110,7 +113,9 @@ def bench_progress(
 
     Encodings are kept in the stores, so that a second run only adds what is new. Good stores hold successes and
     failures at every stage: `srpo demo demos.zarr --tasks 0,2,4,7,9 --per-task 60 --noise 0.1 --set mistakes=0.7`.
+
     Settings (--set): cameras, prefixes, moments, variation, resamples.
+
     Example: `srpo bench progress demos.zarr --world-models pixels,efficientnet-lite0,mini --image progress.png`
     """
     from data.settings import build, parse_assignments
@@ -133,7 +138,7 @@ def bench_progress(
 def bench_policy(
     policy: Annotated[
         Path | None,
-        typer.Argument(metavar="[POLICY]", help="A policy folder; none: random weights.", show_default=False),
+        typer.Argument(metavar="POLICY", help="A policy folder; none: random weights.", show_default=False),
     ] = None,
     size: Annotated[
         str | None,
@@ -157,6 +162,7 @@ def bench_policy(
     Without a policy: an OpenVLA-OFT with random weights in bf16, made on the device, no files. Updates of OpenVLA-OFT
     train LoRA adapters (`pip install peft`), with and without gradient checkpointing; the mini policy trains whole.
     What fails, such as a batch too large for the memory, is told beside the rest.
+
     Example: `srpo bench policy --size tiny --batches 1,4 --lora 0`
     """
     from data.settings import build
@@ -192,6 +198,7 @@ def bench_learning(
     Writes OUT/learning.jsonl (a line an iteration) and OUT/learning.png. Stopped at any moment, the same command goes
     on; a second process with another `--shard` does other runs (`taskset -c 0 srpo bench learning ...` keeps each on
     cores of its own).
+
     Example: `srpo bench learning out --preset quick --start sparse --arm binary --arm path --set task.tasks=2,4,9`
     """
     from data.shards import Shard

@@ -48,18 +48,22 @@ def command(
 
     Run again, it does what is missing; other options need another STORE. The number of workers changes nothing in it,
     nor do shards: any number of machines fill one STORE (a shared folder or a URL) at once, each with its own --shard.
-    Settings (--set): draw (even, or hard: more groups for tasks that were failed), keep_images, slots, watchdog,
-    skip_errors (how many episodes to do without if they fail three times), preflight (false: a policy whose first
-    query shows that it does not fit is rolled out all the same), and those above.
+
+    `srpo settings --section collect` lists what `--set` takes, besides the options above.
+
     Example: `srpo collect a.zarr --policy runs/a/policies/000 --tasks 2,9 --groups 4 --temperature 0.6`
     """
+    from data.errors import UserError
     from data.settings import from_options
     from data.shards import Shard
     from stages.collect import CollectSettings, collect
 
     settings, share = from_options(CollectSettings, locals(), "collect"), Shard.parse(shard)
+    if earlier and settings.draw != "hard":
+        raise UserError("--earlier decides nothing without --set draw=hard")
+    iterations = [[path] for path in earlier]
     with progress("collect", "episodes") as tick:
-        result = collect(store, policy, settings, progress=tick, shard=share, earlier=earlier)
+        result = collect(store, policy, settings, progress=tick, shard=share, earlier=iterations)
     emit(result, json, _show)
 
 

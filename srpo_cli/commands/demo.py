@@ -31,6 +31,7 @@ def command(
     Run again, it does what is missing; other options need another STORE. The number of workers changes nothing in it.
     With `--set mistakes=0.7` most episodes go wrong on purpose, at different stages: for `srpo bench progress`;
     with `--set lapses=0.5` half of them miss the object or let it go once, and try again.
+
     Example: `srpo demo demos.zarr --tasks 2,9 --per-task 5`
     """
     from data.settings import from_options

@@ -24,7 +24,9 @@ def command(
 
     Frames are rendered from the stored states at the encoder's own size. `mini` is what `srpo pretrain` made from the
     run's own rollouts; Hub ids are V-JEPA 2 and other vision or video models of transformers.
-    Settings (--set): frames, size, pooling, tokens, dtype, device, crop, camera, source, prefixes, moments, variation.
+
+    `srpo settings --section encode` lists what `--set` takes.
+
     Example: `srpo encode a.zarr --world-model facebook/vjepa2-vitl-fpc64-256 --set frames=16`
     """
     from data.settings import build, parse_assignments

@@ -64,11 +64,14 @@ def command(
     its default again). It keeps RUN/eval/LABEL/NNN.zarr, with `--out DIR` DIR/NNN.zarr.
 
     Stopped at any moment, the same command with `--out`, or with `--run`, goes on where it was.
-    Settings (--set): slots, watchdog, skip_errors, preflight, and those above.
 
-    Examples: `srpo eval --policy runs/a/policies/010 --inits heldout --episodes 50`,
-    `srpo eval --policy runs/a/policies/010 --against runs/a/policies/000 --tasks 2,9 --out pair`,
-    `srpo eval --run runs/a --every 10 --image curve.png`
+    `srpo settings --section eval` lists what `--set` takes, besides the options above.
+
+    Example: `srpo eval --policy runs/a/policies/010 --inits heldout --episodes 50`
+
+    Example: `srpo eval --policy runs/a/policies/010 --against runs/a/policies/000 --tasks 2,9 --out pair`
+
+    Example: `srpo eval --run runs/a --every 10 --image curve.png`
     """
     _check(policy, against, run, every, image)
     options = {name: value for name, value in locals().items() if name != "context"}

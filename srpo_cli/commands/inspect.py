@@ -43,8 +43,11 @@ def command(
 
     Pictures are rendered from the stored states, in the store's look. With --reward they are filmstrips of each task:
     a typical success (the reference nearest to its centre), the best and the worst failures.
+
     Example: `srpo inspect runs/a/rollouts/000.zarr --episode 3 --image strip.png`
+
     Example: `srpo inspect runs/a/rollouts/000.zarr --reward paper --image ranks.png`
+
     Example: `srpo inspect runs/a/eval/060.zarr --failures`
     """
     from data.runs import Run

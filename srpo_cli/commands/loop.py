@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from stages.recipe import Recipe
 
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="The run's folder, made or gone on with.")]
-Preset = Annotated[str, typer.Option(help="A preset that comes with srpo (laptop, quick, ...) or a TOML file.")]
+Preset = Annotated[str, typer.Option(help="laptop, quick, openvla, or a TOML file.")]
 Iterations = Annotated[int, typer.Option(help="Iterations in all, earlier calls included; 0: the start.")]
 Track = Annotated[
     str | None,
@@ -56,9 +56,13 @@ def command(
     (dynamic sampling): groups that teach nothing are replaced by further ones, in N rounds at most. Updates are done by
     `--processes N`, or as `--accelerate CONFIG` says (docs/scale.md); all else by one process.
 
-    Examples: `srpo loop runs/try --preset quick --iterations 12 --set update.lr=2e-4`,
-    `srpo loop runs/on --preset quick --policy runs/try/policies/012`,
-    `srpo loop runs/big --plan --preset openvla --policy DIR --memory 80 --devices 8`
+    `srpo settings` lists the settings.
+
+    Example: `srpo loop runs/try --preset quick --iterations 12 --set update.lr=2e-4`
+
+    Example: `srpo loop runs/on --preset quick --policy runs/try/policies/012`
+
+    Example: `srpo loop runs/big --plan --preset openvla --policy DIR --memory 80 --devices 8`
     """
     from stages.learning.launching import launch_of
     from stages.learning.processes import alone

@@ -24,8 +24,10 @@ def command(
 
     A masked part of each clip is predicted from the rest, in features. `srpo encode STORE --world-model mini` finds the
     model. It computes on the CPU, seven minutes with two cores.
+
     Settings (--set): steps, batch, lr, size, patch, frames, width, layers, masked, blocks, ema, seed, threads, cameras,
     moments and more.
+
     Example: `srpo pretrain runs/first/rollouts/000.zarr --set seed=1`
     """
     from data.settings import build, parse_assignments

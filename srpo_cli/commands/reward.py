@@ -1,20 +1,23 @@
 """`srpo reward STORE...|FILE.npz`: how near each failure came to the successes of its batch."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from srpo_cli.console import emit, err, out, table
 from srpo_cli.options import Assign, Json, Label
 
+if TYPE_CHECKING:
+    from stages.progress.settings import RewardSettings
+
 
 def command(
     sources: Annotated[
         list[str],
         typer.Argument(
-            metavar="STORE...|FILE.npz",
+            metavar="STORE|FILE.npz",
             help="A rollout store, several that are one batch, or arrays of your own.",
             show_default=False,
         ),
@@ -40,9 +43,11 @@ def command(
 ) -> None:
     """Reward every episode: 1 for a success, up to alpha for a failure that came near one.
 
-    `path` compares paths of moments: encode with --set moments=32. FILE.npz holds embedding (N, D) (for `path` moments
-    (N, m, d)), success (N,) and task (N,). Settings (--set): distance, centre, radius, gap,
-    eps, min_samples, noise, normalise, ddof, scope, slope, alpha, all_fail.
+    `path` compares paths of moments: encode with --set moments=16. FILE.npz holds embedding (N, D) (for `path` moments
+    (N, m, d)), success (N,) and task (N,).
+
+    `srpo settings --section reward` lists what `--set` takes.
+
     Example: `srpo reward runs/a/rollouts/000.zarr --preset paper --set alpha=0.5 --set noise=keep`
     """
     from data.settings import parse_assignments
@@ -52,6 +57,7 @@ def command(
     settings = reward_settings(preset, parse_assignments(assign))
     source, *more = sources
     is_file = source.endswith(".npz")
+    _refuse_unused(settings, embedding, references)
     store_only = {"another source": more, "--embedding": embedding, "--label": label, "--references": references}
     _refuse_misplaced(is_file, store_only, result_file)
     if is_file:
@@ -59,6 +65,15 @@ def command(
     else:
         result = reward_store(source, settings, embedding, label, references, more)
     emit(result, as_json, _show)
+
+
+def _refuse_unused(settings: "RewardSettings", embedding: str | None, references: Sequence[str]) -> None:
+    from data.errors import UserError
+
+    if embedding and not settings.needs_embedding:
+        raise UserError("--embedding decides nothing with alpha=0 (binary): leave it out, or take another --preset")
+    if references and not (settings.needs_embedding and settings.all_fail == "remembered"):
+        raise UserError("--references decide nothing with alpha=0 (binary) or all_fail=zero (siirl): leave them out")
 
 
 def _refuse_misplaced(is_file: bool, store_only: Mapping[str, Any], result_file: Path | None) -> None:
@@ -74,7 +89,7 @@ def _refuse_misplaced(is_file: bool, store_only: Mapping[str, Any], result_file:
 def _show(result: Mapping[str, Any]) -> None:
     where = f"'{result['label']}'" if "label" in result else result["out"]
     title = f"{'up to date' if result['up_to_date'] else 'rewards'}: {where}"
-    columns = ["task", "name", "won", "lost", "centres", "clusters", "failures get"]
+    columns = ["task", "name", "successes", "failures", "centres", "clusters", "failures get"]
     caption = "clusters: centres that clustering found · failures get: min, mean, max"
     out.print(table(title, columns, [_row(task) for task in result["tasks"]], caption))
     for task in result["tasks"]:

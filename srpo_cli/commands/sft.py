@@ -20,11 +20,14 @@ def command(
 ) -> None:
     """Train a policy to imitate demonstrations.
 
-    Only finished, successful episodes count; pictures are rendered from the stored states. Settings (--set): steps,
-    batch, lr, weight_decay, shift, smoothing, precision, agentview, wrist, chunk, bins, lora_rank, lora_alpha (adapters
-    instead of weights) and activations (see `srpo update --help`), seed.
-    Examples: `srpo sft demos.zarr --out policies/start --set steps=500`,
-    `srpo sft demos.zarr --policy checkpoint --out tuned --set lr=2e-5 --set batch=8` (a pretrained policy)
+    Only finished, successful episodes count; pictures are rendered from the stored states.
+    lora_rank trains adapters instead of weights (see `srpo update --help`).
+
+    `srpo settings --section sft` lists what `--set` takes.
+
+    Example: `srpo sft demos.zarr --out policies/start --set steps=500`
+
+    Example: `srpo sft demos.zarr --policy checkpoint --out tuned --set lr=2e-5 --set batch=8` (a pretrained policy)
     """
     from data.settings import build, parse_assignments
     from stages.learning.processes import alone

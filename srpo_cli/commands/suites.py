@@ -10,7 +10,7 @@ from srpo_cli.options import Json
 
 
 def command(
-    suite: Annotated[str | None, typer.Argument(metavar="[SUITE]", help="Show its tasks.", show_default=False)] = None,
+    suite: Annotated[str | None, typer.Argument(metavar="SUITE", help="Show its tasks.", show_default=False)] = None,
     json: Json = False,
 ) -> None:
     """List LIBERO's suites, or the tasks of one.

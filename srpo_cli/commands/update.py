@@ -38,8 +38,7 @@ def command(
     Several stores (of one policy and temperature, collected with other seeds) are one batch; reward them together, too.
     The label goes into the first.
 
-    Settings (--set): epochs, minibatch, microbatch, average (token, query, episode), lr, lr_half, beta1, beta2,
-    weight_decay, grad_norm, kl_coef, kl_estimator (k1, k2, k3, exact), entropy_coef, max_kl, max_logprob_gap, seed.
+    `srpo settings --section update` lists what `--set` takes.
 
     Of grpo and ppo: clip_low, clip_high, dual_clip. Of all but bc: eps, negative_scale. Of grpo and awr: estimator,
     scale. Of ppo: gae_lambda. Of awr: awr_temperature, awr_clip.

@@ -87,7 +87,7 @@ def iteration_row(row: Mapping[str, Any]) -> list[str]:
         _form(rewards and rewards[1], ".2f"),
         "-" if used is None else f"{used}/{groups}",
         _form(value(row, "update", "approx_kl"), ".4f"),
-        _form(value(row, "update", "clip_fraction"), ".3f"),
+        _form(value(row, "update", "clip_fraction"), ".1%"),
         _form(value(row, "update", "entropy"), ".2f"),
         f"{total:.0f}",
     ]

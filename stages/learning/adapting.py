@@ -4,10 +4,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data.errors import UserError
+from data.hub import lasting_name
 from stages.policies.adapted import Base, base_of
 from stages.policies.adapters import add_adapters, need_peft, take_adapters
 from stages.policies.base import Policy, load_policy, read_config
-from stages.policies.source import lasting_name, policy_folder
+from stages.policies.source import policy_folder
 
 ALPHA = 16
 """as in OpenVLA-OFT's own fine-tuning, at rank 32"""

@@ -60,9 +60,12 @@ def select(
     """Advantages of the store's reward by `rule`; episodes that were skipped for an error are in no group.
 
     Raises:
-        UserError: episodes not done, an unknown reward label, or a label older than the episodes it should cover.
+        UserError: episodes not done, an unknown reward label, one older than the episodes it should cover, or one made
+            of each store apart.
     """
     reward = np.concatenate([_reward(part, reward_label) for part in store.parts])
+    if len({(part.label_attrs("reward", reward_label) or {}).get("inputs") for part in store.parts}) > 1:
+        raise UserError(f"reward '{reward_label}' of {store.path} was not made of all of them: reward them together")
     done = store.status() == DONE
     advantage, kept = np.zeros(len(store)), np.zeros(len(store), bool)
     advantage[done], kept[done] = rule(reward[done], store.success()[done], store.plan.group[done], settings)

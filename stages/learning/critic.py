@@ -103,7 +103,7 @@ class _Critic(nn.Module):
 
     def __init__(self, features: Tensor) -> None:
         super().__init__()
-        self._mean, self._std = features.mean(0), features.std(0) + 1e-2
+        self._mean, self._std = features.mean(0), features.std(0, correction=0) + 1e-2
         self.body = nn.Sequential(nn.Linear(features.shape[1], WIDTH), nn.ReLU(), nn.Linear(WIDTH, 1))
         self.body.to(features.device)
 

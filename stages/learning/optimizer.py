@@ -55,5 +55,6 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, names: list[str], file: 
                 raise UserError(f"{file} belongs to another network (at {name}); remove it to start the optimizer anew")
             loaded = {key: saved.get_tensor(full) for key, full in state.items()}
             optimizer.state[parameter] = {
-                key: value if key == "step" else like(value, parameter) for key, value in loaded.items()
+                key: value.to(parameter.device) if key == "step" else like(value, parameter)
+                for key, value in loaded.items()
             }

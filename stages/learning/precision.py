@@ -1,5 +1,6 @@
 """fp32 that is fp32: on a GPU, convolutions round their inputs to TF32 (10 bits) unless told otherwise."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -23,6 +24,11 @@ def full_precision() -> Iterator[None]:
     finally:
         for backend, value in zip(backends, before, strict=True):
             backend.allow_tf32 = value
+
+
+def mixed_precision() -> str:
+    """What an Accelerate config says for this process: no, bf16 or fp16."""
+    return os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
 
 
 def logprob_tolerance(module: nn.Module, precision: str = "no") -> float:

@@ -57,12 +57,7 @@ def shard(
         device: that each process computes on.
         precision: of Accelerate, no or bf16 (weights are gathered in it; the parts, their gradients and AdamW's memory
             keep their own).
-
-    Raises:
-        UserError: another precision.
     """
-    if precision not in ("no", "bf16"):
-        raise UserError(f"an update with FSDP knows mixed_precision no and bf16, not {precision}: mend the config")
     for parameter in module.parameters():
         parameter.data = parameter.data.contiguous()  # of another memory format fully_shard takes none
     bf16 = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32)

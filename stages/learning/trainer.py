@@ -50,10 +50,12 @@ class Trainer:
             checkpoints: to go on from (weights, optimizer, and how far it was), and to make.
 
         Raises:
-            UserError: the trainer state in `state` belongs to another network; see `sharding`.
+            UserError: the trainer state in `state` belongs to another network; mixed precision in fp16; see `sharding`.
         """
         self.policy, self.settings, self.checkpoints = policy, settings, checkpoints
         self.accelerator = Accelerator(cpu=not torch.cuda.is_available())
+        if self.accelerator.mixed_precision not in ("no", "bf16"):
+            raise UserError(f"mixed_precision is no or bf16, not {self.accelerator.mixed_precision}: mend the config")
         self.so_far, state = self._last(state)
         self.sharding, device = sharding_asked(), self.accelerator.device
         if self.sharding:
@@ -100,6 +102,7 @@ class Trainer:
                     self.checkpoints.save(fill, so_far)
             if progress:
                 progress(len(so_far.norms), len(minibatches), f"KL {_mean(so_far.totals, 'kl'):.4f}")
+        self.accelerator.unwrap_model(self.module, keep_fp32_wrapper=False)  # rollouts are not in mixed precision
         return _health(so_far.totals, so_far.norms, batch) | {
             **so_far.first,
             "stopped_early": float(stopped),

@@ -80,7 +80,8 @@ def _memory(run: Run, policy: Policy, recipe: Recipe, machine: Machine) -> tuple
 def _too_large(run: Run, policy: Policy, recipe: Recipe, machine: Machine, needed: Room) -> str:
     told = f"an update takes {needed.peak / GB:.3g} GB, {machine.free / GB:.3g} GB are free on {machine.name}"
     if less := smaller(policy, recipe, machine, needed):
-        return f"{told}: update.microbatch={less.queries} would do ({less.peak / GB:.3g} GB)"
+        where = "in another run, from this one's last policy, " if run.policies() else ""
+        return f"{told}: {where}update.microbatch={less.queries} would do ({less.peak / GB:.3g} GB)"
     if recipe.update.lora_rank is None and not run.policies():
         adapted = replace(recipe, update=replace(recipe.update, lora_rank=RANK))
         less = room(planned_policy(run, adapted), adapted, machine)

@@ -12,7 +12,7 @@ from stages.recipe import Recipe
 from stages.sim.tasks import select_tasks
 
 WORKER = 350e6
-"""bytes of a simulator process, of the look lite with ten tasks loaded (README)"""
+"""bytes of a simulator process, of the look lite with ten tasks loaded (docs/measured.md)"""
 
 
 @dataclass(frozen=True)
@@ -77,5 +77,6 @@ def _rollouts(recipe: Recipe, policy: Policy, tasks: int) -> float:
     """The images of an iteration's queries, which an update has in main memory, twice while it puts them together."""
     settings, spec = recipe.collect, policy.spec
     horizon = settings.horizon or select_tasks(settings.suite, settings.tasks)[0].horizon
-    queries = tasks * settings.groups * settings.samples * -(-horizon // spec.chunk)
+    episodes = tasks * settings.groups * settings.samples * (1 + settings.refill)
+    queries = episodes * -(-horizon // spec.chunk)
     return 2.0 * queries * sum(3 * side * side for side in spec.cameras.values())

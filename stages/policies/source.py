@@ -21,8 +21,3 @@ def policy_folder(name: str | Path) -> Path:
 
     check_head(fetch(str(name), SMALL))
     return fetch(str(name), FILES)
-
-
-def lasting_name(name: str) -> str:
-    """What `name` is called wherever one stands: a folder's absolute path; Hub ids and the empty name as they are."""
-    return name if not name or is_hub_id(name) else str(Path(name).resolve())

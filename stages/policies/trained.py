@@ -17,8 +17,11 @@ History = dict[str, dict[str, list[int]]]
 
 
 def extend_history(record: Mapping[str, Any], *stores: Rollouts) -> dict[str, History]:
-    """The entry for a policy trained on the finished episodes of `stores`, starting from a policy with `record`."""
-    seen = {suite: {task: set(inits) for task, inits in tasks.items()} for suite, tasks in record.get(KEY, {}).items()}
+    """The entry for a policy trained on the finished episodes of `stores`, starting from a policy with `record`; none
+    where that one's record does not say."""
+    if KEY not in record:
+        return {}
+    seen = {suite: {task: set(inits) for task, inits in tasks.items()} for suite, tasks in record[KEY].items()}
     for store in stores:
         done, tasks = store.done(), seen.setdefault(store.attrs["suite"], {})
         for task, init in zip(store.plan.task[done], store.plan.init_state[done], strict=True):

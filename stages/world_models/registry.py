@@ -5,10 +5,13 @@ from importlib import import_module
 from pathlib import Path
 
 from data.errors import UserError, unknown
+from data.hub import lasting_name
 from stages.world_models.base import EncoderOptions, WorldModel
 
 WORLD_MODELS = {"efficientnet-lite0": "efficientnet", "pixels": "pixels"}
 """Name -> the module of this package whose `load(name, options)` makes it. Folders and Hub ids: see `module_of`."""
+OWN = "mini"
+"""The one that `srpo pretrain` made in a run; `stages.encode` knows its folder."""
 
 
 def load_world_model(name: str, options: EncoderOptions | None = None) -> WorldModel:
@@ -42,6 +45,21 @@ def module_of(name: str) -> str:
 
         return "vjepa2" if config_of(name).get("model_type") == "vjepa2" else "transformers_models"
     raise unknown("world model", name, WORLD_MODELS)
+
+
+def check_world_model(name: str) -> None:
+    """Find out whether there is such a world model, without its weights.
+
+    Raises:
+        UserError: as `module_of`.
+    """
+    if name != OWN:
+        module_of(name)
+
+
+def lasting_world_model(name: str) -> str:
+    """What `name` is called wherever one stands: the absolute path of a folder or file, other names as they are."""
+    return name if name in (*WORLD_MODELS, OWN) else lasting_name(name)
 
 
 def label_of(name: str) -> str:

@@ -10,13 +10,13 @@ from data.joined import Joined, join_groups, open_rollouts
 from data.store import Episode, Layout, Plan, RolloutStore
 
 
-def make(path: Path, tasks: tuple[int, ...], **changes: object) -> Path:
+def make(path: Path, tasks: tuple[int, ...], seed: int = 0, **changes: object) -> Path:
     """A store of two finished episodes a task: the first one a success, the other not."""
     task = np.repeat(tasks, 2)
     group = np.repeat(np.arange(len(tasks)), 2)
     attrs = {"suite": "libero_object", "temperature": 0.6, "policy": {"id": "p", "weights": "w"}} | changes
     attrs["tasks"] = [{"index": t, "name": f"task_{t}"} for t in tasks]
-    store = RolloutStore.create(path, attrs, Plan(task, group, group, np.arange(len(task))), Layout(4, 3, 4))
+    store = RolloutStore.create(path, attrs, Plan(task, group, group, np.arange(len(task)) + seed), Layout(4, 3, 4))
     for i in range(len(task)):
         store.write(i, Episode(i % 2 == 0, np.full((3, 3), float(task[i])), np.zeros((2, 7), np.float32)))
     return path
@@ -57,7 +57,10 @@ def test_stores_that_are_no_batch(tmp_path: Path, change: dict[str, object], mes
         open_rollouts([first, make(tmp_path / "b.zarr", (2,), **change)])
 
 
-def test_a_store_counts_once(tmp_path: Path) -> None:
+def test_an_episode_counts_once(tmp_path: Path) -> None:
     first = make(tmp_path / "a.zarr", (2,))
-    with pytest.raises(UserError, match="given twice"):
-        open_rollouts([first, first])
+    with pytest.raises(UserError, match="2 episodes of .*a.zarr are in a store before it too"):
+        open_rollouts([first, tmp_path / "." / "a.zarr"])
+    assert len(open_rollouts([first, make(tmp_path / "b.zarr", (2,), seed=2)])) == 4
+    with pytest.raises(UserError, match="1 episodes of .*c.zarr .* with different --seed"):
+        open_rollouts([first, make(tmp_path / "c.zarr", (2,), seed=1)])

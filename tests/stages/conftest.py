@@ -81,12 +81,13 @@ def made_up_store(tmp_path: Path, one_thread: None) -> Callable[..., Path]:
         samples: int = 4,
         temperature: float = 0.8,
         rewards: np.ndarray | None = None,
+        seed: int = 100,
     ) -> Path:
         n = groups * samples
         rng = np.random.default_rng(11)
         group = np.repeat(np.arange(groups), samples)
         task = np.array(sorted(INSTRUCTIONS))[group % 2]
-        plan = Plan(task, group, group, np.arange(n) + 100)
+        plan = Plan(task, group, group, np.arange(n) + seed)
         attrs = {
             "suite": "libero_object",
             "tasks": [{"index": i, "name": f"task_{i}", "instruction": t} for i, t in INSTRUCTIONS.items()],

@@ -20,6 +20,7 @@ from data.store import RolloutStore
 from stages.learning.launching import Launch
 from stages.loop import _Stages, iteration_seed, run_loop
 from stages.recipe import Recipe, load_recipe, make_recipe
+from tests.stages.world_models.test_transformers_models import VIT, saved
 
 TINY = """
 [task]
@@ -161,6 +162,28 @@ def test_killed_anywhere_it_ends_the_same(undisturbed: Path, tmp_path: Path, pre
     assert_same(content(undisturbed), content(folder))
 
 
+def test_a_world_model_in_a_folder(tmp_path: Path, preset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Called as one that comes with srpo is, it is still the one of the folder; from elsewhere the run goes on."""
+    saved(tmp_path / "pixels", "ViTModel", VIT)
+    monkeypatch.chdir(tmp_path)
+    given = ["encode.world_model=./pixels", "eval.every=0"]
+    loop(Path("run"), load_recipe(str(preset), given), 1)
+    encoded = RolloutStore.open("run/rollouts/000.zarr").label_attrs("encode", "pixels") or {}
+    assert encoded["dim"] == 2 * VIT["hidden_size"], "the mean of the frames and the last one"
+    assert Run.open("run").settings()["encode"]["world_model"] == str(tmp_path / "pixels")
+    gone = load_recipe(str(preset), ["encode.world_model=./pixel"])
+    with pytest.raises(UserError, match="unknown world model './pixel'"):
+        loop(Path("other"), gone, 1)
+    assert not Path("other").exists()
+
+
+def test_a_second_loop_on_a_run_is_kept_out(tmp_path: Path, preset: Path) -> None:
+    run = Run.start(tmp_path / "run", load_recipe(str(preset)).sections())
+    with run.alone(), pytest.raises(UserError, match="another process is at work on"):
+        loop(run.folder, load_recipe(str(preset)), 1)
+    assert not run.demos().exists()
+
+
 def test_other_settings_are_refused(undisturbed: Path, preset: Path) -> None:
     with pytest.raises(UserError, match=r"update\.lr = 0.0003, now 0.001"):
         loop(undisturbed, load_recipe(str(preset), ["update.lr=1e-3"]), 3)
@@ -207,6 +230,11 @@ def test_shared_settings_reach_every_stage_and_its_own_section_wins() -> None:
         ({"eval": {"evry": 1}}, "did you mean 'every'"),
         ({"reward": {"preset": "papr"}}, "did you mean 'paper'"),
         ({"run": {"keep_images": 0}}, "keep_images"),
+        ({"eval": {"every": -3}}, "eval.every"),
+        ({"reward": {"preset": "path"}}, "encode.moments=0"),
+        ({"collect": {"keep_images": False}}, "collect.keep_images=false"),
+        ({"collect": {"temperature": 0.0}}, "collect.temperature=0"),
+        ({"collect": {"samples": 1}}, "collect.samples=1"),
     ],
 )
 def test_wrong_recipes(sections: dict[str, dict[str, Any]], message: str) -> None:

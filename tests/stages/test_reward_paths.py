@@ -17,7 +17,7 @@ def test_paths_of_a_store_and_of_a_file(tmp_path: Path) -> None:
     path = tmp_path / "a.zarr"
     add_embedding(make_store(path))
     store = RolloutStore.open(path, writable=True)
-    with pytest.raises(UserError, match=r"'pixels' of .* has no moments.*--set moments=32"):
+    with pytest.raises(UserError, match=r"'pixels' of .* has no moments.*--set moments=16"):
         reward_store(path, PRESETS["path"])
     paths = np.random.default_rng(3).normal(size=(N, 5, 3)).cumsum(axis=1).astype(np.float32)
     store.group["encode/pixels"].create_array("moments", data=paths, chunks=(1, 5, 3))

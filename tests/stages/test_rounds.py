@@ -9,10 +9,10 @@ import pytest
 
 from data.errors import UserError
 from data.runs import Run
-from data.store import RolloutStore
+from data.store import DONE, RolloutStore
 from stages import loop
-from stages.collect import CollectSettings, make_plan
-from stages.initial_states import spread
+from stages.collect import ASKED_GROUPS, CollectSettings, make_plan
+from stages.initial_states import spread, starts_left
 from stages.learning.settings import UpdateSettings
 from stages.loop import run_loop
 from stages.policies.mini import MiniConfig, MiniPolicy
@@ -28,14 +28,28 @@ TASKS = suite_tasks("libero_object")
 def test_groups_without_variance_are_lacking(tiny_policy, tiny_folder, made_up_store):
     """Four groups asked for; one tells something, of the two of the second round one, of the third's two both."""
     first = made_up_store(tiny_policy, tiny_folder, rewards=np.array([0.0] * 4 + [1.0] * 4 + [0, 0, 1, 0] + [0.5] * 4))
-    second = made_up_store(tiny_policy, tiny_folder, "b.zarr", groups=2, rewards=np.array([1.0] * 4 + [0, 0.1, 0, 0]))
-    third = made_up_store(tiny_policy, tiny_folder, "c.zarr", groups=2, rewards=np.arange(8.0))
+    second = made_up_store(
+        tiny_policy, tiny_folder, "b.zarr", 2, rewards=np.array([1.0] * 4 + [0, 0.1, 0, 0]), seed=200
+    )
+    third = made_up_store(tiny_policy, tiny_folder, "c.zarr", 2, rewards=np.arange(8.0), seed=300)
     assert groups_lacking([first], "binary", UPDATE) == 3
     assert groups_lacking([first, second], "binary", UPDATE) == 2
     assert groups_lacking([first, second, third], "binary", UPDATE) == 0
     assert groups_lacking([first, third, second], "binary", UPDATE) == 0
-    assert groups_of_round(first.parent / "d.zarr", [first, second], "binary", UPDATE) == 2
-    assert groups_of_round(third, [first, second, third], "binary", UPDATE) == 2, "what it was begun for"
+    recipe = load_recipe("quick", ["reward.preset=binary", "collect.draw=even"])
+    assert groups_of_round(first.parent / "d.zarr", [first, second], recipe) == 2
+    RolloutStore.open(third, writable=True).group.update_attributes({ASKED_GROUPS: 5})
+    assert groups_of_round(third, [first, second, third], recipe) == 5, "what it was begun for"
+    few = ["reward.preset=binary", "collect.draw=hard", "collect.inits=0-2", "task.tasks=0,3"]
+    held = groups_of_round(first.parent / "d.zarr", [first, second], load_recipe("quick", few))
+    assert held == 1, "of six initial states five are taken"
+
+
+def test_a_clone_lacks_only_groups_without_a_success(tiny_policy, tiny_folder, made_up_store):
+    store = made_up_store(tiny_policy, tiny_folder)
+    plan, success = RolloutStore.open(store).plan, RolloutStore.open(store).success()
+    without = sum(not success[plan.group == group].any() for group in np.unique(plan.group))
+    assert groups_lacking([store], "binary", UpdateSettings(algorithm="bc")) == without
 
 
 def test_figures_of_no_round_and_of_two() -> None:
@@ -74,11 +88,30 @@ def test_a_round_goes_on_where_those_before_ended(draw: Any) -> None:
     np.testing.assert_array_equal([i for t, i in states if t == 0], whole[: sum(t == 0 for t, _ in states)])
 
 
+def test_a_hard_draw_goes_on_to_the_last_initial_state() -> None:
+    """Three tasks with four initial states each: further rounds take those that are left, none twice, and then end."""
+    settings = CollectSettings(groups=2, samples=1, seed=5, draw="hard", inits="0-3")
+    plans = [make_plan(TASKS[:3], settings)]
+    while left := starts_left(plans, range(3), range(4)):
+        stores: Any = [_Planned(plan) for plan in plans]
+        plan = make_plan(TASKS[:3], settings, stores, min(5, left), stores)
+        assert 1 <= len(plan) <= min(5, left)
+        plans.append(plan)
+    states = [(t, i) for plan in plans for t, i in zip(plan.task, plan.init_state, strict=True)]
+    assert len(set(states)) == len(states) == 12
+
+
 class _Planned:
-    """Of a store, its plan."""
+    """Of a store, its plan; every episode failed."""
 
     def __init__(self, plan: Any) -> None:
         self.plan = plan
+
+    def status(self) -> np.ndarray:
+        return np.full(len(self.plan), DONE)
+
+    def success(self) -> np.ndarray:
+        return np.zeros(len(self.plan), bool)
 
     def __len__(self) -> int:
         return len(self.plan)

@@ -49,7 +49,14 @@ def test_makes_a_policy_and_a_label(store, tiny_folder, tmp_path):
     assert not {"out", "samples_per_second"} & set(attrs)
     record = json.loads((tmp_path / "001" / "srpo.json").read_text())
     assert record["policy"] == weights_digest(tiny_folder)
-    assert record["trained_inits"] == {"libero_object": {"0": [0, 2], "3": [1, 3]}}
+    assert "trained_inits" not in record, "nothing is known of where the policy came from"
+
+
+def test_initial_states_learned_from_are_added_to_those_known(store, tiny_folder, tmp_path):
+    (tiny_folder / "srpo.json").write_text(json.dumps({"trained_inits": {"libero_object": {"0": [7]}}}))
+    update_policy(store, tiny_folder, tmp_path / "001", "binary", SETTINGS, threads=1)
+    record = json.loads((tmp_path / "001" / "srpo.json").read_text())
+    assert record["trained_inits"] == {"libero_object": {"0": [0, 2, 7], "3": [1, 3]}}
 
 
 def test_twice_changes_no_byte(store, tiny_folder, tmp_path, monkeypatch):
@@ -190,7 +197,7 @@ def test_a_reference_holds_the_policy_back(store, tiny_folder, tmp_path):
 
 def test_several_stores_are_one_batch(store, tiny_policy, tiny_folder, made_up_store, tmp_path):
     rewards = np.random.default_rng(1).random(8)
-    other = made_up_store(tiny_policy, tiny_folder, name="b.zarr", groups=2, rewards=rewards)
+    other = made_up_store(tiny_policy, tiny_folder, name="b.zarr", groups=2, rewards=rewards, seed=200)
     alone = update_policy(store, tiny_folder, tmp_path / "alone", "binary", SETTINGS, threads=1)
     both = update_policy(store, tiny_folder, tmp_path / "both", "binary", SETTINGS, threads=1, more=[other])
     assert (both["episodes"], both["groups"], both["groups_kept"]) == (24, 6, alone["groups_kept"] + 2)
@@ -199,8 +206,9 @@ def test_several_stores_are_one_batch(store, tiny_policy, tiny_folder, made_up_s
     assert RolloutStore.open(other).labels("update") == []
     again = update_policy(store, tiny_folder, tmp_path / "both", "binary", SETTINGS, threads=1, more=[other])
     assert again["up_to_date"]
-    record = json.loads((tmp_path / "both" / "srpo.json").read_text())
-    assert record["trained_inits"] == {"libero_object": {"0": [0, 2], "3": [1, 3]}}
+    RolloutStore.open(other, writable=True).group["reward/binary"].update_attributes({"inputs": "y"})
+    with pytest.raises(UserError, match="was not made of all of them: reward them together"):
+        update_policy(store, tiny_folder, tmp_path / "x", "binary", SETTINGS, threads=1, more=[other])
     hot = made_up_store(tiny_policy, tiny_folder, name="hot.zarr", temperature=1.0)
     with pytest.raises(UserError, match=r"hot.zarr is of temperature 1.0, .* of 0.8"):
         update_policy(store, tiny_folder, tmp_path / "x", "binary", SETTINGS, threads=1, more=[hot])

@@ -30,7 +30,7 @@ RENDERED = 256
 """pixels a side of the images that LIBERO's datasets were rendered with"""
 DTYPES = {"files": None, "bf16": torch.bfloat16, "fp32": torch.float32}
 GPU_ROWS = 32
-"""queries of a forward pass on a GPU: with 32 a query took a third of the time of one alone (README)"""
+"""queries of a forward pass on a GPU: with 32 a query took a third of the time of one alone (docs/gpu.md)"""
 ADAPTED = ("language_model.model.", "projector.", "proprio_projector.")
 COPIED = (prompt.FILE, statistics.FILE, "preprocessor_config.json")
 

@@ -1,4 +1,4 @@
-"""Foreseen memory against measured memory: of updates on this CPU, and of the README's on a GPU."""
+"""Foreseen memory against measured memory: of updates on this CPU, and of those of docs/gpu.md."""
 
 import json
 import os
