@@ -94,6 +94,12 @@ class DemoRequest(Request):
         return Layout(horizon=self.horizon, state_size=size, chunk=self.chunk, label=True)
 
 
+def check_expert(settings: DemoSettings) -> None:
+    """Raises UserError: tasks that the expert does not know."""
+    for task in select_tasks(settings.suite, settings.tasks):
+        check_task(task)
+
+
 def make_demos(path: str | Path, settings: DemoSettings, progress: Tick | None = None) -> dict[str, Any]:
     """Make the demonstrations that `settings` ask for and that the store at `path` does not hold yet.
 
@@ -111,8 +117,7 @@ def make_demos(path: str | Path, settings: DemoSettings, progress: Tick | None =
     start = time.monotonic()
     request = _request(settings)
     if not RolloutStore.exists(path):
-        for task in request.tasks:
-            check_task(task)
+        check_expert(settings)
     store = open_store(path, request)
     todo = np.flatnonzero(store.status() != DONE).tolist()
     if todo:

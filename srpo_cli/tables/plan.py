@@ -27,12 +27,12 @@ def _show_memory(memory: Plan) -> None:
         )
         return
     rows = [[name, size(value)] for name, value in memory["parts"].items()]
-    rows.append(["at once", size(sum(memory["parts"].values()))])
+    rows.append(["all at once", size(sum(memory["parts"].values()))])
     if memory["devices"] > 1:
         rows.append(["while loading", size(memory["loading"])])
     text = f"an update, {memory['queries']} queries at a time, on {where}:"
     out.print(text, soft_wrap=True, markup=False)
-    out.print(table("memory", ["for", "bytes"], rows))
+    out.print(table("memory", ["what", "bytes"], rows))
 
 
 def _show_time(time: Plan | None, left: int) -> None:
@@ -46,7 +46,7 @@ def _show_time(time: Plan | None, left: int) -> None:
     out.print(
         table(
             "time, from the last iterations",
-            ["for", "time"],
+            ["what", "time"],
             [*rows, [f"the {max(left, 0)} to come", span(time["left"])]],
         )
     )
@@ -55,16 +55,16 @@ def _show_time(time: Plan | None, left: int) -> None:
 def _show_disk(disk: Plan, iterations: int) -> None:
     names = {
         "images": "images of an iteration",
-        "records": "the rest of it",
-        "start": "the first policy",
-        "policy": "one that an update saves",
-        "optimizer": "its optimizer",
+        "records": "other files of an iteration",
+        "start": "the start",
+        "policy": "a saved policy",
+        "optimizer": "its optimizer, the last two",
         "total": f"the run, {iterations} iterations",
         "present": "there already",
         "free": "free",
     }
     rows = [[text, size(disk[name])] for name, text in names.items()]
-    out.print(table("disk", ["for", "bytes"], rows))
+    out.print(table("disk", ["what", "bytes"], rows))
 
 
 def size(count: float) -> str:

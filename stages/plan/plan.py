@@ -6,6 +6,7 @@ from typing import Any
 
 from data.errors import UserError
 from data.runs import Run
+from stages.demo import check_expert
 from stages.plan.disk import Disk, disk_of, free_disk, used_bytes
 from stages.plan.live import bytes_of
 from stages.plan.machine import GB, Machine, this_machine
@@ -35,9 +36,12 @@ def make_plan(folder: str | Path, recipe: Recipe, iterations: int, machine: Mach
         that does not fit, with what would do.
 
     Raises:
-        UserError: a policy that cannot be had, settings that fit nothing.
+        UserError: a policy that cannot be had, demonstrations of tasks that the expert does not know, settings that fit
+            nothing.
     """
     run, machine = Run(folder), machine or this_machine()
+    if not recipe.run.policy and not run.policies():
+        check_expert(recipe.demo)
     policy = planned_policy(run, recipe)
     memory, problems = _memory(run, policy, recipe, machine)
     disk, told = _disk(run, recipe, policy, iterations)

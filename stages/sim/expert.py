@@ -76,7 +76,8 @@ def _handling(task: Task) -> Callable[[Scene, Spec], Handling]:
         return OntoPlate
     raise UserError(
         "the scripted expert only puts one object into a container or a bowl onto a plate, it cannot"
-        f" '{task.instruction}'; it knows every task of libero_object and libero_spatial"
+        f" '{task.instruction}'; it knows every task of libero_object and libero_spatial; for others give a policy to"
+        " start from"
     )
 
 

@@ -171,8 +171,8 @@ def test_a_world_model_in_a_folder(tmp_path: Path, preset: Path, monkeypatch: py
     encoded = RolloutStore.open("run/rollouts/000.zarr").label_attrs("encode", "pixels") or {}
     assert encoded["dim"] == 2 * VIT["hidden_size"], "the mean of the frames and the last one"
     assert Run.open("run").settings()["encode"]["world_model"] == str(tmp_path / "pixels")
-    gone = load_recipe(str(preset), ["encode.world_model=./pixel"])
-    with pytest.raises(UserError, match="unknown world model './pixel'"):
+    gone = load_recipe(str(preset), ["encode.world_model=pixel"])
+    with pytest.raises(UserError, match="unknown world model 'pixel'.*did you mean 'pixels'"):
         loop(Path("other"), gone, 1)
     assert not Path("other").exists()
 

@@ -36,6 +36,11 @@ def test_a_plan_of_a_new_run_is_json_and_makes_nothing(tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
+def test_a_start_that_nobody_can_show_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="the scripted expert only.*give a policy to start from"):
+        make_plan(tmp_path / "run", quick("task.suite=libero_goal", "task.tasks=0"), 1)
+
+
 def test_evaluations_that_never_come_are_not_asked_for(tmp_path: Path) -> None:
     """One task has ten held-out states, so that twenty greedy episodes would be refused."""
     plan = make_plan(tmp_path / "run", quick("task.tasks=2", "eval.episodes=20", "eval.every=0"), 2)
