@@ -29,7 +29,7 @@ def make_store(path: Path, seed: int = 0, suite: str = "libero_object", losing: 
     """N finished episodes of tasks 0-2 in groups of four; about half succeed, those of `losing` tasks never."""
     rng = np.random.default_rng(seed)
     number = np.arange(N)
-    plan = Plan(task=number % 3, init_state=number // 12, group=number % 3 + 3 * (number // 12), seed=number)
+    plan = Plan(task=number % 3, init_state=number // 12, group=number % 3 + 3 * (number // 12), seed=number + N * seed)
     attrs = {"suite": suite, "look": "lite", "tasks": [{"index": t, "name": f"task_{t}"} for t in range(3)]}
     store = RolloutStore.create(path, attrs, plan, Layout(horizon=4, state_size=3, chunk=4))
     for i in range(N):

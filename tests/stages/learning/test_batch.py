@@ -59,7 +59,9 @@ def test_groups_that_tell_are_those_where_an_episode_counts_more(tiny_policy, ti
 
 def test_a_joined_batch_is_the_stores_one_after_the_other(tiny_policy, tiny_folder, made_up_store):
     rng = np.random.default_rng(5)
-    paths = [made_up_store(tiny_policy, tiny_folder, f"{i}.zarr", rewards=rng.random(16)) for i in range(2)]
+    paths = [
+        made_up_store(tiny_policy, tiny_folder, f"{i}.zarr", rewards=rng.random(16), seed=100 * i) for i in range(2)
+    ]
     stores = [RolloutStore.open(path) for path in paths]
     joined = open_rollouts(paths)
     selection = select(joined, "binary", AdvantageSettings())
