@@ -3,6 +3,7 @@
 run.toml                 the resolved settings, written once, checked on resume
 demos.zarr               the demonstrations that the start was trained on
 policies/000 ... NNN     000 is the start; iteration n (from 1) reads NNN = n-1 and writes n
+averages/010 ...         the mean of policy 010 and some before it, where these are what is evaluated (eval.average)
 rollouts/000.zarr ...    iteration n writes n-1
 rollouts/000-1.zarr ...  its further rounds, in place of groups that teach nothing (collect.refill)
 eval/000.zarr ...        evaluation of policy 000 ... by the loop
@@ -114,6 +115,10 @@ class Run:
     def policy(self, number: int) -> Path:
         """Folder of a policy: 0 is the start, n the one that iteration n made."""
         return self.folder / "policies" / f"{number:03d}"
+
+    def average(self, number: int) -> Path:
+        """Folder of the mean of policy `number` and some before it."""
+        return self.folder / "averages" / f"{number:03d}"
 
     def policies(self) -> list[int]:
         """The numbers of the policies that are kept, in order; a folder without weights is none."""

@@ -41,6 +41,7 @@ COMMANDS: tuple[str, ...] = (
     "encode",
     "reward",
     "update",
+    "average",
     "merge",
     "eval",
     "loop",

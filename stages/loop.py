@@ -18,6 +18,7 @@ from data.errors import UserError
 from data.paths import bury, pack
 from data.runs import Run
 from data.store import RolloutStore
+from stages.average import average_policies
 from stages.collect import Refill, collect
 from stages.demo import make_demos
 from stages.encode import encode_store
@@ -181,13 +182,22 @@ class _Stages:
         return result_together(words, self._launch.processes, self._launch.environment)
 
     def evaluate(self, n: int, pool: Pool, last: bool = False) -> None:
-        """Roll policy n out greedily on held-out initial states, every so many iterations and at both ends."""
+        """Roll policy n, or the mean of the last ones, out greedily on held-out initial states, every so many
+        iterations and at both ends."""
         settings = self._recipe.eval
         due = settings.every and (last or n % settings.every == 0)
         if due and not self._run.logged(n, "eval"):
-            out, policy = self._run.evaluation(n), self._run.policy(n)
-            work = partial(evaluate, policy, settings, out, pool)
-            self._do(n, "eval", "episodes", lambda tick: work(tick, self._resident.get(policy)))
+            self._do(n, "eval", "episodes", lambda tick: self._evaluate(n, pool, tick))
+
+    def _evaluate(self, n: int, pool: Pool, tick: Callable[..., None]) -> dict[str, Any]:
+        run, settings = self._run, self._recipe.eval
+        numbers, policy = settings.averaged(n), run.policy(n)
+        if len(numbers) > 1:
+            self._resident.let_go()
+            policy = run.average(n)
+            average_policies([run.policy(number) for number in numbers], policy)
+        result = evaluate(policy, settings, run.evaluation(n), pool, tick, self._resident.get(policy))
+        return result | {"averaged": len(numbers)}
 
     def _collect(
         self, n: int, store: Path, pool: Pool, tick: Callable[..., None], refill: Refill | None = None
@@ -243,15 +253,15 @@ def iteration_seed(seed: int, n: int) -> int:
 def tidy(run: Run, recipe: Recipe, n: int) -> None:
     """After iteration n: drop what is only needed to redo old iterations, so that a long run stays small.
 
-    Of the older policies every tenth (`run.keep_policies`), the start and one that adapters belong to stay, without
-    optimizer state; images stay for the last `run.keep_images` iterations; older stores are packed into one file each.
+    Of the policies older than the last two and than those of an average, every tenth (`run.keep_policies`), the start
+    and one that adapters belong to stay; optimizer state stays for the last two; images stay for the last
+    `run.keep_images` iterations; older stores are packed into one file each.
     """
-    settings = recipe.run
-    old = n - 2
-    if old >= 0:
-        (run.policy(old) / STATE_FILE).unlink(missing_ok=True)
-        if old % settings.keep_policies and not _is_base(run.policy(old), run.policy(n)):
-            _remove_policy(run, old)
+    settings, old = recipe.run, n - max(2, recipe.eval.average)
+    if n >= 2:
+        (run.policy(n - 2) / STATE_FILE).unlink(missing_ok=True)
+    if old > 0 and old % settings.keep_policies and not _is_base(run.policy(old), run.policy(n)):
+        _remove_policy(run, old)
     if n > settings.keep_images:
         _unpacked(run, n - settings.keep_images, lambda store: RolloutStore.open(store, writable=True).drop_images())
     if settings.pack_after and n > settings.pack_after:

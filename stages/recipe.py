@@ -51,11 +51,20 @@ class EvalRecipe(EvalSettings):
 
     every: int = 5
     """iterations between two evaluations; the start and the last policy are evaluated too; 0: never"""
+    average: int = 1
+    """the mean of the weights of this many last policies is evaluated, and kept under averages/; of no more than the
+    later half of all; 1: the last policy itself"""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.every < 0:
-            raise UserError(f"eval.every must be 0 or more, not {self.every}")
+        if self.every < 0 or self.average < 1:
+            raise UserError(
+                f"eval.every must be 0 or more, eval.average 1 or more, not {self.every} and {self.average}"
+            )
+
+    def averaged(self, n: int) -> range:
+        """The numbers of the policies whose mean stands for policy n."""
+        return range(n + 1 - max(1, min(self.average, n // 2)), n + 1)
 
 
 @dataclass(frozen=True)

@@ -57,8 +57,10 @@ def sft_line(sft: Record) -> str:
 
 def eval_line(evaluation: Record) -> str:
     """Greedy success on held-out initial states."""
+    averaged = evaluation.get("averaged", 1)
+    whose = f" (mean of the last {averaged})" if averaged > 1 else ""
     return (
-        f"policy {evaluation['iteration']:03d}, {evaluation['inits']} initial states: "
+        f"policy {evaluation['iteration']:03d}{whose}, {evaluation['inits']} initial states: "
         f"{percent(evaluation['rate'])} of {evaluation['n']} ({interval(evaluation['interval'])})"
     )
 

@@ -10,12 +10,12 @@ from pathlib import Path
 
 from data.errors import UserError, unknown
 from data.settings import PRESETS
+from stages.learning.precision import MIXED_PRECISION
 from stages.learning.processes import in_group
 from stages.learning.settings import UpdateSettings
 from stages.learning.sharding import ASKED
 
 CONFIGS = PRESETS / "accelerate"
-PRECISION = "ACCELERATE_MIXED_PRECISION"
 KINDS = ("NO", "MULTI_CPU", "MULTI_GPU", "FSDP")
 """of Accelerate's distributed types, those that an update knows"""
 
@@ -94,7 +94,7 @@ def _read(file: Path, processes: int | None) -> Launch:
     if machines > 1:
         told = f"accelerate launch --config_file {file} --machine_rank I -m srpo_cli update ..."
         raise UserError(f"{file} is for {machines} machines: start on each, I from 0, `{told}`")
-    environment = {PRECISION: str(config.mixed_precision or "no")}
+    environment = {MIXED_PRECISION: str(config.mixed_precision or "no")}
     if kind == "FSDP":
         environment |= {ASKED: "true", **{key.upper(): str(value).lower() for key, value in config.fsdp_config.items()}}
     return Launch(count, environment)

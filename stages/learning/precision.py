@@ -8,6 +8,9 @@ from typing import Any
 import torch
 from torch import nn
 
+MIXED_PRECISION = "ACCELERATE_MIXED_PRECISION"
+"""of the environment, where Accelerate looks for it"""
+
 
 @contextmanager
 def full_precision() -> Iterator[None]:
@@ -28,7 +31,7 @@ def full_precision() -> Iterator[None]:
 
 def mixed_precision() -> str:
     """What an Accelerate config says for this process: no, bf16 or fp16."""
-    return os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
+    return os.environ.get(MIXED_PRECISION, "no")
 
 
 def logprob_tolerance(module: nn.Module, precision: str = "no") -> float:

@@ -13,7 +13,7 @@ from data.runs import Run
 from data.store import Layout
 from stages.collect import make_plan
 from stages.evaluate import planned
-from stages.recipe import Recipe, RunSettings
+from stages.recipe import EvalRecipe, Recipe, RunSettings
 from stages.sim.settings import RolloutSettings
 from stages.sim.tasks import select_tasks
 from stages.sim.workers.filling import rollout_request
@@ -48,15 +48,12 @@ class Disk:
     demos: float
     """the demonstrations"""
 
-    def total(self, iterations: int, settings: RunSettings, every: int) -> float:
-        """The run's folder when all iterations are done, and while the last update writes its policy.
-
-        Args:
-            every: iterations between two evaluations; 0: there are none.
-        """
-        halfway = settings.save_every > 0
-        policies = len(range(settings.keep_policies, iterations + 1, settings.keep_policies)) + RECENT + halfway
+    def total(self, iterations: int, settings: RunSettings, evaluation: EvalRecipe) -> float:
+        """The run's folder when all iterations are done, and while the last update writes its policy."""
+        halfway, every, average = settings.save_every > 0, evaluation.every, evaluation.average
         evaluations = len(range(0, iterations + 1, every)) + 1 if every else 0
+        policies = len(range(settings.keep_policies, iterations + 1, settings.keep_policies)) + halfway
+        policies += max(RECENT, average + 1) + (evaluations if average > 1 else 0)
         pictured = min(iterations, settings.keep_images + 1)
         kept = self.start + policies * self.policy + (RECENT + halfway) * self.optimizer
         kept += self.demos + evaluations * self.evaluation

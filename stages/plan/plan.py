@@ -99,7 +99,7 @@ def _disk(run: Run, recipe: Recipe, policy: Policy, iterations: int) -> tuple[di
     whole, trained = bytes_of(module.parameters()), bytes_of(p for p in module.parameters() if p.requires_grad)
     saved = whole if policy.adapters is None else trained
     disk = disk_of(run, recipe, (whole, saved, 2 * trained), spec.chunk, spec.cameras)
-    total = disk.total(iterations, recipe.run, recipe.eval.every)
+    total = disk.total(iterations, recipe.run, recipe.eval)
     present, free = used_bytes(run.folder), free_disk(run.folder)
     found = {**vars(disk), "total": total, "present": present, "free": free}
     if total - present <= free:
@@ -110,13 +110,12 @@ def _disk(run: Run, recipe: Recipe, policy: Policy, iterations: int) -> tuple[di
 
 def _mend(disk: Disk, recipe: Recipe, iterations: int, most: float, begun: bool) -> str:
     """The settings, which a run that has begun cannot change, or the number of iterations that a disk has room for."""
-    every = recipe.eval.every
     policies: dict[str, Any] = {"keep_policies": max(iterations, 1)}
     images: dict[str, Any] = {"keep_images": 1}
     for changes in () if begun else (policies, images, policies | images):
-        total = disk.total(iterations, replace(recipe.run, **changes), every)
+        total = disk.total(iterations, replace(recipe.run, **changes), recipe.eval)
         if total <= most:
             settings = " and ".join(f"run.{key}={value}" for key, value in changes.items())
             return f"{settings} would do ({total / GB:.3g} GB)"
-    fits = [n for n in range(1, iterations) if disk.total(n, recipe.run, every) <= most]
+    fits = [n for n in range(1, iterations) if disk.total(n, recipe.run, recipe.eval) <= most]
     return f"--iterations {fits[-1]} fits" if fits else "make room, or choose another disk"

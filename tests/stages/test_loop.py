@@ -14,11 +14,13 @@ import numpy as np
 import pytest
 import zarr
 
+from data.checkpoint import read_record
 from data.errors import UserError
 from data.runs import Run
 from data.store import RolloutStore
 from stages.learning.launching import Launch
 from stages.loop import _Stages, iteration_seed, run_loop
+from stages.policies.base import identity, weights_digest
 from stages.recipe import Recipe, load_recipe, make_recipe
 from tests.stages.world_models.test_transformers_models import VIT, saved
 
@@ -140,6 +142,21 @@ def test_a_tracker_that_is_missing_is_told_before_anything_is_made(tmp_path: Pat
     with pytest.raises(UserError, match="did you mean 'wandb'"):
         loop(tmp_path / "run", load_recipe(str(preset)), 3, track="wanb")
     assert not (tmp_path / "run").exists()
+
+
+def test_the_mean_of_the_last_policies_is_evaluated(tmp_path: Path, preset: Path) -> None:
+    run, recipe = (
+        Run(tmp_path / "run"),
+        load_recipe(str(preset), ["eval.average=3", "eval.every=4", "run.keep_policies=5"]),
+    )
+    loop(run.folder, recipe, 4)
+    evaluated = {m["iteration"]: m["averaged"] for m in run.metrics() if m["stage"] == "eval"}
+    assert evaluated == {0: 1, 4: 2}
+    policies = [run.policy(3), run.policy(4)]
+    assert read_record(run.average(4))["policies"] == [weights_digest(policy) for policy in policies]
+    assert RolloutStore.open(run.evaluation(4)).attrs["policy"] == identity(run.average(4))
+    assert [list(recipe.eval.averaged(n)) for n in (0, 1, 3, 9)] == [[0], [1], [3], [7, 8, 9]]
+    assert run.policies() == [0, 2, 3, 4], "3 and 4 for the next iteration, 2 for its mean"
 
 
 def test_run_again_changes_no_store(undisturbed: Path, preset: Path) -> None:

@@ -50,3 +50,4 @@ def test_no_usable_group() -> None:
 def test_evaluations() -> None:
     record = {"iteration": 6, "stage": "eval", "inits": "heldout", "rate": 0.7, "n": 20, "interval": (0.481, 0.855)}
     assert told(record) == ["policy 006, heldout initial states: 70.0 % of 20 (48.1-85.5 %)"]
+    assert told(record | {"averaged": 5})[0].startswith("policy 006 (mean of the last 5), heldout initial states: ")

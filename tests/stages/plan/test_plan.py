@@ -18,7 +18,7 @@ from stages.plan.disk import Disk, free_disk, used_bytes
 from stages.plan.machine import Machine, imagined, this_machine
 from stages.plan.plan import make_plan
 from stages.plan.room import Room, largest_part
-from stages.recipe import Recipe, RunSettings, load_recipe
+from stages.recipe import EvalRecipe, Recipe, RunSettings, load_recipe
 from tests.stages.policies.openvla_oft import tiny
 
 
@@ -134,8 +134,10 @@ def test_a_loop_that_does_not_fit_the_disk_is_refused_before_there_is_a_run(
 
 def test_what_a_run_keeps() -> None:
     disk = Disk(images=100.0, records=1.0, start=1000.0, policy=10.0, optimizer=20.0, evaluation=5.0, demos=7.0)
-    assert disk.total(0, RunSettings(), 0) == 7 + 1000 + 3 * 10 + 3 * 20
-    assert disk.total(20, RunSettings(), 10) == 7 + 1000 + 5 * 10 + 3 * 20 + 4 * 5 + 4 * 100 + 20
+    assert disk.total(0, RunSettings(), EvalRecipe(every=0)) == 7 + 1000 + 3 * 10 + 3 * 20
+    assert disk.total(20, RunSettings(), EvalRecipe(every=10)) == 7 + 1000 + 5 * 10 + 3 * 20 + 4 * 5 + 4 * 100 + 20
+    averaging = EvalRecipe(every=10, average=5)
+    assert disk.total(20, RunSettings(), averaging) == 7 + 1000 + (2 + 6 + 4) * 10 + 3 * 20 + 4 * 5 + 4 * 100 + 20
 
 
 def test_bytes_on_disk(tmp_path: Path) -> None:
