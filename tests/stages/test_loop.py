@@ -22,42 +22,8 @@ from stages.learning.launching import Launch
 from stages.loop import _Stages, iteration_seed, run_loop
 from stages.policies.base import identity, weights_digest
 from stages.recipe import Recipe, load_recipe, make_recipe
+from tests.stages.tiny_run import TINY
 from tests.stages.world_models.test_transformers_models import VIT, saved
-
-TINY = """
-[task]
-suite = "libero_object"
-tasks = "2"
-horizon = 120
-workers = 1
-
-[demo]
-per_task = 1
-noise = 0.0
-
-[sft]
-steps = 2
-agentview = 32
-wrist = 0
-
-[collect]
-groups = 1
-samples = 2
-horizon = 16
-
-[reward]
-preset = "paper"
-
-[eval]
-every = 2
-episodes = 1
-horizon = 16
-
-[run]
-keep_images = 1
-keep_policies = 2
-pack_after = 2
-"""
 
 
 @pytest.fixture(scope="module")

@@ -12,16 +12,12 @@ from data.errors import UserError
 from stages.policies.base import Observation, load_policy, weights_digest
 from stages.policies.mini import MiniConfig, MiniPolicy, bag_of_words, position_waves, proprio_features
 from stages.policies.noise import query_noise
+from tests.stages.conftest import random_queries
 
 TEXTS = ["pick up the milk", "open the drawer", "Pick up the butter and place it in the basket"]
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture
@@ -30,9 +26,7 @@ def policy() -> MiniPolicy:
 
 
 def observe(policy: MiniPolicy, batch: int, seed: int = 0) -> Observation:
-    rng = np.random.default_rng(seed)
-    images = {n: rng.integers(0, 256, (batch, s, s, 3), dtype=np.uint8) for n, s in policy.spec.cameras.items()}
-    return Observation(images, rng.normal(size=(batch, policy.spec.proprio)).astype(np.float32))
+    return random_queries(policy, batch, np.random.default_rng(seed))
 
 
 def noise_of(policy: MiniPolicy, batch: int) -> np.ndarray:

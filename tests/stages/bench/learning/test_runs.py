@@ -2,6 +2,7 @@
 
 import json
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,34 +13,16 @@ from data.runs import Run
 from data.shards import Shard
 from stages.bench.learning.runs import Runs, bench_learning, read_rows
 from stages.bench.learning.settings import Arm, LearningSettings
+from tests.stages.tiny_run import TINY
 
-TINY = """
-[task]
-suite = "libero_object"
-tasks = "2"
-workers = 1
-[demo]
-per_task = 1
-noise = 0.0
-[sft]
-steps = 2
-agentview = 32
-wrist = 0
-[collect]
-groups = 1
-samples = 2
-horizon = 8
-[eval]
-every = 2
-episodes = 1
-horizon = 8
-"""
+SHORT = ("collect.horizon=8", "eval.horizon=8")
 
 
 def settings(folder: Path, *arms: str, iterations: int = 1) -> LearningSettings:
     preset = folder / "tiny.toml"
     preset.write_text(TINY)
-    return LearningSettings([Arm.parse(arm) for arm in arms], (4,), preset=str(preset), iterations=iterations)
+    parsed = [Arm.parse(arm) for arm in arms]
+    return LearningSettings(parsed, (4,), preset=str(preset), iterations=iterations, changes=SHORT)
 
 
 def bench(out: Path, asked: LearningSettings, shard: str = "0/1") -> tuple[Runs, list[str], list[dict[str, Any]]]:
@@ -98,7 +81,7 @@ def test_a_shard_does_its_own_runs(whole: tuple[Path, LearningSettings]) -> None
 def test_other_settings_and_other_places_are_refused(whole: tuple[Path, LearningSettings], tmp_path: Path) -> None:
     out, asked = whole
     with pytest.raises(UserError, match="collect.samples"):
-        bench(out, LearningSettings(asked.arms, (4,), preset=asked.preset, iterations=1, changes=["collect.samples=4"]))
+        bench(out, replace(asked, changes=(*SHORT, "collect.samples=4")))
     (tmp_path / "letters.txt").write_text("dear")
     with pytest.raises(UserError, match="something else"):
         bench(tmp_path, asked)
