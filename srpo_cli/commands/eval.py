@@ -59,9 +59,10 @@ def command(
     one succeeds, the difference with its 95 % interval (Newcombe 1998, method 10) and McNemar's exact test. `--out DIR`
     keeps DIR/WEIGHTS.zarr, one a policy, named by a hash of its weights: any number of comparisons share a DIR.
 
-    `--run RUN` evaluates every kept policy RUN/policies/NNN on the same episodes, a line each. What is asked is the
-    [eval] of RUN/run.toml but for the options given here (where these are --suite, --tasks or --inits, --episodes has
-    its default again). It keeps RUN/eval/LABEL/NNN.zarr, with `--out DIR` DIR/NNN.zarr.
+    `--run RUN` evaluates every kept policy RUN/policies/NNN on the same episodes, a line each; the means that a run may
+    have evaluated instead are RUN/averages/NNN. What is asked is the [eval] of RUN/run.toml but for the options given
+    here (where these are --suite, --tasks or --inits, --episodes has its default again). It keeps
+    RUN/eval/LABEL/NNN.zarr, with `--out DIR` DIR/NNN.zarr.
 
     Stopped at any moment, the same command with `--out`, or with `--run`, goes on where it was.
 
