@@ -35,6 +35,8 @@ ATTEMPTS = 5
 NOISE_SHARES = (1.0, 1.0, 1.0, 0.3, 0.3, 0.3)
 """Noise on each motion value: an action turns by up to 0.5 rad, and with a full share of noise on the rotations their
 corrections are all that the labels hold; a policy of five demonstrations a task then never succeeds."""
+LAPSE_RECIPE = 2
+"""Raised whenever what a lapse comes to changes."""
 MISTAKES, LAPSES = 1_000, 1_001
 """The streams of random numbers that these come from, apart from every attempt's."""
 Tick = Callable[[int, int, str], None]
@@ -227,7 +229,7 @@ def _request(settings: DemoSettings) -> DemoRequest:
             "inits": settings.inits,
             "per_task": settings.per_task,
             **({"mistakes": settings.mistakes} if settings.mistakes else {}),
-            **({"lapses": settings.lapses} if settings.lapses else {}),
+            **({"lapses": settings.lapses, "lapse_recipe": LAPSE_RECIPE} if settings.lapses else {}),
         },
     )
 

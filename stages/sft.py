@@ -77,7 +77,8 @@ class SftSettings(ActivationSettings, AdapterSettings):
 
 @dataclass(frozen=True)
 class Demo:
-    """One demonstration: state (t+1, S) f64, action (t, 7) f32 to imitate, and which task it solves."""
+    """One demonstration: state (t+1, S) f64, action (t, 7) f32 to imitate, and which task it solves; departs (t,) bool
+    tells where a lapse makes the gripper do something else than `action` (`stages.sim.lapses`)."""
 
     suite: str
     look: str
@@ -85,6 +86,7 @@ class Demo:
     instruction: str
     state: np.ndarray
     action: np.ndarray
+    departs: np.ndarray
 
 
 def train_sft(
@@ -149,7 +151,10 @@ def read_demos(store: str | Path) -> Iterator[Demo]:
             raise UserError(f"episode {i} of {store} succeeded in no step; collect it again")
         task = int(opened.plan.task[i])
         action = episode.action if episode.label is None else episode.label
-        yield Demo(opened.attrs["suite"], opened.attrs["look"], task, instructions[task], episode.state, action)
+        other = (action[:, 6] > 0) != (episode.action[:, 6] > 0)
+        departs = np.diff(other.astype(int), prepend=0) > 0
+        scene = (opened.attrs["suite"], opened.attrs["look"], task, instructions[task])
+        yield Demo(*scene, episode.state, action, departs)
 
 
 def see(demos: Sequence[Demo], spec: PolicySpec, watch: Tick | None = None) -> Demonstrations:
@@ -175,7 +180,7 @@ def see(demos: Sequence[Demo], spec: PolicySpec, watch: Tick | None = None) -> D
             row += 1
         if watch:
             watch(row, total)
-    parts = [chunks(demo.action, spec.chunk) for demo in demos]
+    parts = [chunks(demo.action, spec.chunk, demo.departs) for demo in demos]
     return Demonstrations(
         Observation(images, proprio),
         [demo.instruction for demo in demos for _ in demo.action],
@@ -213,7 +218,8 @@ def _imitation(s: SftSettings) -> ImitationSettings:
 
 
 def _content(demo: Demo) -> tuple[Any, ...]:
-    return (demo.suite, demo.look, demo.task, demo.instruction, demo.state, demo.action)
+    lapse = (demo.departs,) if demo.departs.any() else ()
+    return (demo.suite, demo.look, demo.task, demo.instruction, demo.state, demo.action, *lapse)
 
 
 def _tasks(demos: Sequence[Demo]) -> list[str]:

@@ -30,16 +30,27 @@ class Demonstrations:
     actions: np.ndarray
     """(M, C, 7) f32: the next C actions, the last one repeated beyond the end"""
     mask: np.ndarray
-    """(M, C) bool: the action lies before the end"""
+    """(M, C) bool: the action is to be imitated"""
 
     def __len__(self) -> int:
         return len(self.actions)
 
 
-def chunks(actions: np.ndarray, chunk: int) -> tuple[np.ndarray, np.ndarray]:
-    """The next `chunk` actions from every moment of an episode: (t, 7) -> (t, C, 7), and which exist, (t, C) bool."""
+def chunks(actions: np.ndarray, chunk: int, departs: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """The next `chunk` actions from every moment of an episode, and which of them to imitate.
+
+    Args:
+        actions: (t, 7).
+        departs: (t,) bool, control steps at which something else begins to happen than `actions` mean: what they mean
+            from there on answers to that, and nobody can foresee it in an earlier moment.
+
+    Returns:
+        (t, C, 7), and (t, C) bool: before the end and before the next departure, unless the moment is the departure.
+    """
     index = np.arange(len(actions))[:, None] + np.arange(chunk)
-    return actions[np.minimum(index, len(actions) - 1)], index < len(actions)
+    within = np.minimum(index, len(actions) - 1)
+    number = np.zeros(len(actions), int) if departs is None else np.cumsum(departs)
+    return actions[within], (index < len(actions)) & (number[within] == number[:, None])
 
 
 @dataclass(frozen=True)

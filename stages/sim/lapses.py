@@ -2,8 +2,9 @@
 
 A policy that never saw one goes on with an empty gripper when a grasp failed. In a demonstration with a lapse, what is
 executed differs from what the expert means for a while: it drifts aside on the way down, closes beside the object and
-rises, or it lets go of the object on its way. The labels stay the expert's, which opens the gripper and tries again
-(errors injected while the supervisor corrects: DART, arXiv 1703.09327).
+rises, or it lets go of the object on its way. The labels stay the expert's, which notices a miss as the empty gripper
+rises, not before it has closed: the moments around a good grasp must not be labelled with opening. Then it opens the
+gripper and tries again (errors injected while the supervisor corrects: DART, arXiv 1703.09327).
 """
 
 from dataclasses import dataclass
@@ -69,7 +70,7 @@ class LapsingExpert:
             action[:2] = self._lapse.aside
         elif self._since < CLOSING + RISING:
             self._since += 1
-            if self._since == 1:
+            if self._since == CLOSING + 1:
                 self._expert.restart()
             action[:] = 0.0
             action[2], action[6] = 0.4 if self._since > CLOSING else 0.0, 1.0

@@ -56,6 +56,7 @@ def write_store(path: Path, label: bool = True, successes: tuple[bool, ...] = (T
         steps = 5 + i
         state = rng.integers(0, 200, (steps + 1, STATE)).astype(np.float64)
         action, clean = rng.uniform(-1, 1, (2, steps, 7)).astype(np.float32)
+        clean[:, 6] = action[:, 6]
         store.write(i, Episode(success, state, action, label=clean if label else None))
     return path
 
@@ -66,6 +67,15 @@ def test_reads_successes_and_their_clean_actions(tmp_path):
     assert [demo.task for demo in demos] == [2, 4]
     assert np.array_equal(demos[1].action, RolloutStore.open(with_label).read(2).label)
     assert np.array_equal(next(read_demos(without)).action, RolloutStore.open(without).read(0).action)
+
+
+def test_a_demonstration_departs_where_the_gripper_begins_to_do_other_than_its_label(tmp_path):
+    path = write_store(tmp_path / "a", successes=(True,))
+    episode = RolloutStore.open(path).read(0)
+    label = episode.action.copy()
+    label[:, 6] = episode.action[:, 6] * [1, -1, -1, 1, -1]
+    RolloutStore.open(path, writable=True).write(0, replace(episode, label=label))
+    assert next(read_demos(path)).departs.tolist() == [False, True, False, False, True]
 
 
 def test_an_episode_that_is_not_done_is_no_demonstration(tmp_path):
@@ -176,7 +186,7 @@ def test_renders_what_the_policy_will_see(tmp_path, tiny_policy):
         simulator.step(action)
         states.append(simulator.state())
         shown.append((simulator.proprio(), simulator.render("agentview", 32)))
-    demo = sft.Demo("libero_object", "lite", 2, "pick", np.stack(states), actions)
+    demo = sft.Demo("libero_object", "lite", 2, "pick", np.stack(states), actions, np.zeros(4, bool))
     moments = see([demo], tiny_policy.spec)
     for i, (proprio, image) in enumerate(shown[:-1]):
         assert np.array_equal(moments.observation.proprio[i], proprio)

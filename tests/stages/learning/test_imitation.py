@@ -32,6 +32,11 @@ def test_chunks():
             assert mask[t, c] == (t + c < 5)
 
 
+def test_chunks_end_before_a_departure():
+    _, mask = chunks(np.zeros((6, 7), np.float32), 3, np.array([0, 0, 0, 1, 0, 1], bool))
+    assert mask.astype(int).tolist() == [[1, 1, 1], [1, 1, 0], [1, 0, 0], [1, 1, 0], [1, 0, 0], [1, 0, 0]]
+
+
 def test_token_losses_against_loops():
     rng = np.random.default_rng(0)
     logits = rng.normal(size=(3, 14, 5))

@@ -5,7 +5,7 @@ import pytest
 
 from data.errors import UserError
 from stages.demo import DemoSettings, demonstrate
-from stages.sim.expert import Phase, ScriptedExpert
+from stages.sim.expert import CLOSING, Phase, ScriptedExpert
 from stages.sim.lapses import ASIDE, LATEST, MISSES, OPENING, Lapse, LapsingExpert, draw_lapse
 from stages.sim.milestones import Milestones
 from stages.sim.simulator import Simulator
@@ -37,6 +37,7 @@ def test_a_miss_closes_beside_the_object_and_is_made_up_for() -> None:
     assert progress[: wrong[-1] + 1].max() < 3, "it was not lifted"
     assert (meant[wrong[-1] + 1 : wrong[-1] + 4, 6] < 0).all(), "the next thing it means is to open the gripper"
     closings = np.flatnonzero(np.diff(executed[:, 6]) > 0)
+    assert (meant[closings[0] + 1 : closings[0] + 1 + CLOSING, 6] > 0).all(), "until it has closed it means to close"
     assert len(closings) == 2
 
 
