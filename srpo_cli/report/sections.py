@@ -44,7 +44,7 @@ def success(rows: Rows) -> str:
     bands = history.intervals(rows, "collect"), history.intervals(rows, "eval")
     lead = (
         "Share of episodes that reach the goal, with 95 % Wilson intervals. Iteration i is rolled out with policy i-1; "
-        "an evaluation at i is of policy i."
+        "an evaluation at i is of policy i, or of the mean of the last ones to it."
     )
     parts = [page.chart(charts.success_curve(sampled, bands[0], evaluated, bands[1], _evaluation(rows)))]
     tasks = history.task_rates(rows, "collect")
@@ -121,12 +121,14 @@ def settings(sections: Mapping[str, Mapping[str, Any]], versions: Mapping[str, A
 
 
 def _evaluation(rows: Rows) -> str:
-    """On what the last evaluation was: `evaluation, heldout states, greedy`."""
+    """Of what and on what the last evaluation was: `evaluation, mean of the last 10, heldout states, greedy`."""
     line: Mapping[str, Any] = next((row["eval"] for row in reversed(rows) if "eval" in row), {})
     heat = line.get("temperature")
     how = [] if heat is None else ["greedy" if heat == 0 else f"temperature {heat:g}"]
     what = [f"{line['inits']} states"] if line.get("inits") else []
-    return ", ".join(["evaluation", *what, *how])
+    averaged = line.get("averaged", 1)
+    whose = [f"mean of the last {averaged}"] if averaged > 1 else []
+    return ", ".join(["evaluation", *whose, *what, *how])
 
 
 def _numbers(kept: Sequence[tuple[int, Any]]) -> list[int]:

@@ -9,8 +9,8 @@ from srpo_cli.report.words import label_words, store_words
 
 ITERATION_COLUMNS = ("it", "success", "95 %", "eval", "reward", "used", "KL", "clip", "entr", "s")
 ITERATION_NOTE = (
-    "eval: of the policy after the update · reward: mean of the failures · used: groups in the update, of all · "
-    "KL, clipped share, entropy: a token · s: of all stages"
+    "eval: of the policy after the update, or of the mean of the last ones · reward: mean of the failures · "
+    "used: groups in the update, of all · KL, clipped share, entropy: a token · s: of all stages"
 )
 
 

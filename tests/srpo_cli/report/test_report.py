@@ -67,6 +67,14 @@ def test_page_of_a_run(run: Path) -> None:
     assert text == report_html([str(run)])
 
 
+def test_an_evaluation_of_a_mean_says_so(run: Path) -> None:
+    metrics = run / "metrics.jsonl"
+    lines = [json.loads(line) for line in metrics.read_text().splitlines()]
+    changed = [line | {"averaged": 10} if line["stage"] == "eval" else line for line in lines]
+    metrics.write_text("".join(json.dumps(line) + "\n" for line in changed))
+    assert "evaluation, mean of the last 10, heldout states, greedy" in report_html([str(run)])
+
+
 def test_pictures_are_six_moments(run: Path) -> None:
     data = re.findall(r"base64,([^\"]*)", report_html([str(run)]))
     for picture in data:
