@@ -202,12 +202,14 @@ class _Stages:
     def _collect(
         self, n: int, store: Path, pool: Pool, tick: Callable[..., None], refill: Refill | None = None
     ) -> dict[str, Any]:
-        settings = replace(self._recipe.collect, seed=iteration_seed(self._recipe.collect.seed, n))
+        recipe = self._recipe.collect
+        settings = replace(recipe, seed=iteration_seed(recipe.seed, n), temperature=recipe.cooled(n))
         policy, earlier = self._run.policy(n - 1), []
         if settings.draw == "hard":
             earlier = [rounds_of(self._run, k) for k in range(1, n)] + ([refill.rounds] if refill else [])
         acting = self._resident.get(policy)
-        return collect(store, policy, settings, pool, tick, earlier=earlier, acting=acting, refill=refill)
+        result = collect(store, policy, settings, pool, tick, earlier=earlier, acting=acting, refill=refill)
+        return result | {"temperature": settings.temperature}
 
     def _encode(self, store: Path, tick: Callable[..., None]) -> dict[str, Any]:
         return encode_store(store, self._recipe.encode.world_model, self._label, self._recipe.encode, tick)

@@ -27,6 +27,8 @@ from stages.world_models.registry import lasting_world_model
 class CollectRecipe(CollectSettings):
     """The rollouts of a run."""
 
+    temperature_half: int | None = None
+    """iterations after which the temperature is half of the first one's, after twice as many a third; none: it stays"""
     refill: int = 0
     """rounds of further groups at most, each of as many as the iteration lacks after dropping those that teach nothing;
     0: it does with what is left"""
@@ -35,6 +37,14 @@ class CollectRecipe(CollectSettings):
         super().__post_init__()
         if self.refill < 0:
             raise UserError(f"refill must be 0 or more, not {self.refill}")
+        if self.temperature_half is not None and self.temperature_half < 1:
+            raise UserError(f"temperature_half must be 1 or more, or none, not {self.temperature_half}")
+
+    def cooled(self, n: int) -> float:
+        """The temperature of iteration n, counted from 1: falling as the learning rate does (`update.lr_half`)."""
+        if self.temperature_half is None:
+            return self.temperature
+        return round(self.temperature / (1 + (n - 1) / self.temperature_half), 4)
 
 
 @dataclass(frozen=True)

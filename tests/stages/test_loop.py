@@ -125,6 +125,15 @@ def test_the_mean_of_the_last_policies_is_evaluated(tmp_path: Path, preset: Path
     assert run.policies() == [0, 2, 3, 4], "3 and 4 for the next iteration, 2 for its mean"
 
 
+def test_the_temperature_falls_from_iteration_to_iteration(tmp_path: Path, preset: Path) -> None:
+    changes = ["collect.temperature=0.6", "collect.temperature_half=2", "eval.every=0"]
+    run, recipe = Run(tmp_path / "run"), load_recipe(str(preset), changes)
+    loop(run.folder, recipe, 2)
+    assert [RolloutStore.open(run.rollouts(n)).attrs["temperature"] for n in (1, 2)] == [0.6, 0.4]
+    assert [m["temperature"] for m in run.metrics() if m["stage"] == "collect"] == [0.6, 0.4]
+    assert [recipe.collect.cooled(n) for n in (3, 5, 7)] == [0.3, 0.2, 0.15]
+
+
 def test_run_again_changes_no_store(undisturbed: Path, preset: Path) -> None:
     before = content(undisturbed)
     assert all(up_to_date for *_, up_to_date in loop(undisturbed, load_recipe(str(preset)), 3))
@@ -214,6 +223,7 @@ def test_shared_settings_reach_every_stage_and_its_own_section_wins() -> None:
         ({"reward": {"preset": "papr"}}, "did you mean 'paper'"),
         ({"run": {"keep_images": 0}}, "keep_images"),
         ({"eval": {"every": -3}}, "eval.every"),
+        ({"collect": {"temperature_half": 0}}, "temperature_half must be 1 or more"),
         ({"reward": {"preset": "path"}}, "encode.moments=0"),
         ({"collect": {"keep_images": False}}, "collect.keep_images=false"),
         ({"collect": {"temperature": 0.0}}, "collect.temperature=0"),
