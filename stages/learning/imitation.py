@@ -36,7 +36,7 @@ class Demonstrations:
         return len(self.actions)
 
 
-def chunks(actions: np.ndarray, chunk: int, departs: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+def chunks(actions: np.ndarray, chunk: int, departs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The next `chunk` actions from every moment of an episode, and which of them to imitate.
 
     Args:
@@ -49,7 +49,7 @@ def chunks(actions: np.ndarray, chunk: int, departs: np.ndarray | None = None) -
     """
     index = np.arange(len(actions))[:, None] + np.arange(chunk)
     within = np.minimum(index, len(actions) - 1)
-    number = np.zeros(len(actions), int) if departs is None else np.cumsum(departs)
+    number = np.cumsum(departs)
     return actions[within], (index < len(actions)) & (number[within] == number[:, None])
 
 

@@ -25,7 +25,7 @@ SETTINGS = ImitationSettings(
 
 def test_chunks():
     actions = np.arange(5 * 7, dtype=np.float32).reshape(5, 7)
-    labels, mask = chunks(actions, 3)
+    labels, mask = chunks(actions, 3, np.zeros(5, bool))
     for t in range(5):
         for c in range(3):
             assert np.array_equal(labels[t, c], actions[min(t + c, 4)])
