@@ -14,7 +14,7 @@ from stages.sim.looks.devices import drawing_environment
 from stages.sim.looks.gl import gl_kind, release_gl
 from stages.sim.looks.render import check_request
 from stages.sim.provider import import_libero, quiet
-from stages.sim.simulator import NO_OP, SETTLE_STEPS, axis_angle
+from stages.sim.simulator import NO_OP, SETTLE_STEPS, axis_angle, check_clock
 from stages.sim.tasks import FIXTURE_SEED, Task, initial_state
 
 NO_LIMIT = 1_000_000
@@ -83,8 +83,10 @@ class LiberoEngine:
         return self._env.sim._render_context_offscreen.gl_ctx
 
     def step(self, action: np.ndarray) -> bool:
-        """One control step of `action` (7,); whether LIBERO's goal holds."""
+        """One control step of `action` (7,); whether LIBERO's goal holds. Raises SimulationDivergedError."""
+        before = self._env.sim.data.time
         _, _, success, _ = self._env.step(np.asarray(action, np.float64))
+        check_clock(self.task, before, self._env.sim.data.time)
         return bool(success)
 
     def state(self) -> np.ndarray:

@@ -13,15 +13,29 @@ from stages.sim.looks.drawing import Drawing, drawing, kinematics
 from stages.sim.looks.render import LOOKS
 from stages.sim.models.model import TaskModel, task_model
 from stages.sim.physics import controller
-from stages.sim.physics.stepping import SUBSTEPS, control_step, halves
+from stages.sim.physics.stepping import control_step, halves
 from stages.sim.tasks import Task, initial_state
 
 SETTLE_STEPS = 10
 NO_OP = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, -1.0)
 
 
+CONTROL_STEP = 0.05
+"""seconds of a control step"""
+
+
 class SimulationDivergedError(RuntimeError):
     """The physics blew up: an error, never a failed episode."""
+
+
+def check_clock(task: Task, before: float, after: float) -> None:
+    """Whether a control step went on from `before` (s): MuJoCo answers a state that is NaN or too large with a reset.
+
+    Raises:
+        SimulationDivergedError: it was reset.
+    """
+    if after < before + CONTROL_STEP - 1e-6:
+        raise SimulationDivergedError(f"{task.name}: the physics diverged after {before:.2f} s")
 
 
 class Simulator:
@@ -38,7 +52,6 @@ class Simulator:
         self._drawing: Drawing | None = None
         self._controller = self.model.controller.copy()
         self._current = False
-        self._duration = SUBSTEPS * self.model.physics.opt.timestep
         self._addresses = (*halves(), self.model.physics._address, self.data._address)
         self._arm = arm_views(self.model, self.data)
 
@@ -82,9 +95,7 @@ class Simulator:
             raise ValueError(f"an action is seven finite numbers, not {action}")
         before = self.data.time
         control_step(*self._addresses, self._controller, self.model.reset, action, self._arm)
-        # MuJoCo answers a state that is NaN or too large with a reset, which sets the time back.
-        if self.data.time < before + self._duration - 1e-6:
-            raise SimulationDivergedError(f"{self.task.name}: the physics diverged after {before:.2f} s")
+        check_clock(self.task, before, self.data.time)
         self._current = False
         return self.model.goal(self.data)
 

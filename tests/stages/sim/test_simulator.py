@@ -191,3 +191,12 @@ def test_physics_that_blows_up_is_an_error() -> None:
         simulator.step(np.zeros(7))
     simulator.reset(0)
     simulator.step(np.zeros(7))
+
+
+def test_physics_that_blows_up_in_libero_is_an_error() -> None:
+    engine = LiberoEngine(suite_tasks("libero_object")[2])
+    engine.reset(0)
+    engine._env.sim.data.qvel[20:] = 1e12
+    with pytest.raises(SimulationDivergedError, match="diverged after 0.50 s"):
+        engine.step(np.zeros(7))
+    engine.close()
