@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from data.errors import UserError
+from stages.learning.precision import logprob_tolerance
 from stages.policies.base import (
     ACTION_DIM,
     Observation,
@@ -21,8 +22,6 @@ from stages.policies.mini import PROPRIO
 TEXTS = ["open the drawer", "pick up the butter and place it in the basket", "turn on the stove", "pick up the milk"]
 """of several lengths, as a batch of several tasks has them"""
 TEMPERATURE = 0.7
-MAX_GAP = 1e-3
-"""further apart, `srpo update` takes log-probs for another policy's"""
 Acted = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
@@ -30,7 +29,8 @@ def check_policy(policy: Policy) -> float:
     """Put a policy to the test on queries made up of noise.
 
     Returns:
-        How far at most a log-prob that learning computes, all queries in one batch, is from the recorded one.
+        How far at most a log-prob that learning computes, all queries in one batch, is from the recorded one; further
+        than an update allows (`logprob_tolerance`) it is refused.
 
     Raises:
         UserError: the first promise that it breaks.
@@ -97,7 +97,8 @@ class _Trial:
         self.hold(logits.requires_grad, "its logits have no gradient; leave some parameter trainable")
         logprob, _ = token_logprob(logits.detach().cpu(), torch.from_numpy(tokens.astype(np.int64)), TEMPERATURE)
         gap = float(np.abs(logprob.numpy() - recorded).max())
-        self.hold(gap <= MAX_GAP, f"in a batch log-probs are {gap:.2g} off the recorded ones; mend inputs or module")
+        allowed = logprob_tolerance(self.policy.module)
+        self.hold(gap <= allowed, f"in a batch log-probs are {gap:.2g} off the recorded ones; mend inputs or module")
         return gap
 
     def check_files(self) -> None:

@@ -2,18 +2,29 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from torch import nn
 
 from data.errors import UserError
+from stages.policies.base import load_policy
 from stages.policies.check import check_policy
 from stages.policies.mini import MiniPolicy
+from tests.stages.policies.openvla_oft import tiny
 
 
 def test_mini_keeps_it(one_thread: None, tiny_policy: MiniPolicy):
     assert check_policy(tiny_policy) < 1e-5
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_openvla_keeps_it_in_both_precisions(one_thread: None, tmp_path: Path, dtype: torch.dtype):
+    policy = load_policy(tiny.make(tmp_path / "checkpoint", dtype))
+    gap = check_policy(policy)
+    assert gap < 1e-5 if dtype == torch.float32 else 0 < gap < 0.05
 
 
 def dropout(policy: MiniPolicy) -> None:
