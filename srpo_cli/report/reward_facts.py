@@ -28,7 +28,8 @@ def reward_facts(rewarded: Rewarded) -> Facts:
             left_out            successes that are no reference: noise of the clustering
             distance_spread, reward_spread    of the failures: min, median, max; null where there are none
             ranked              the failures, best first: episode, init_state, reward, distance, nearest_reference and
-                                reference_distance (to that episode; both null where there is none)
+                                reference_distance (to that episode; both null where there is none, or it lies in
+                                another store that was rewarded with this one)
     """
     counted, attrs = np.isfinite(rewarded.reward), rewarded.attrs
     return {
@@ -119,10 +120,10 @@ def _references(rewarded: Rewarded, references: np.ndarray) -> list[Facts]:
 def _ranked(rewarded: Rewarded, failed: np.ndarray, references: np.ndarray) -> list[Facts]:
     order = failed[np.lexsort((rewarded.distance[failed], -rewarded.reward[failed]))]
     near: list[tuple[int | None, float | None]] = [(None, None)] * len(order)
-    if rewarded.of_paths and len(references):
-        first = np.flatnonzero(rewarded.centre_task == rewarded.task[references[0]])[0]
-        own = references[rewarded.reference[order] - first]
-        near = list(zip(own.tolist(), rewarded.distance[order].tolist(), strict=True))
+    if rewarded.of_paths:
+        held = {int(rewarded.reference[i]): int(i) for i in references}
+        found = [(held.get(int(rewarded.reference[i])), float(rewarded.distance[i])) for i in order]
+        near = [(None, None) if episode is None else (episode, distance) for episode, distance in found]
     elif rewarded.embedding is not None and len(references) and len(failed):
         rows, distance = rewarded.embedding, rewarded.attrs["settings"]["distance"]
         which, far = nearest_rows(rows[order], rows[references], distance)

@@ -61,7 +61,9 @@ def measured(tmp_path: Path, states: dict[int, np.ndarray]) -> RolloutStore:
     return RolloutStore.open(store.path)
 
 
-def make(path: Path, states: dict[int, np.ndarray], successes: tuple[int, ...] = SUCCESSES) -> RolloutStore:
+def make(
+    path: Path, states: dict[int, np.ndarray], successes: tuple[int, ...] = SUCCESSES, seed: int = 0
+) -> RolloutStore:
     """Without labels; episode 8 is not run."""
     attrs = {
         "suite": "libero_object",
@@ -74,7 +76,7 @@ def make(path: Path, states: dict[int, np.ndarray], successes: tuple[int, ...] =
         "versions": {},
     }
     number = np.arange(len(TASK))
-    store = RolloutStore.create(path, attrs, Plan(TASK, 10 + number, number, number), Layout(8, 110, 4))
+    store = RolloutStore.create(path, attrs, Plan(TASK, 10 + number, number, seed + number), Layout(8, 110, 4))
     for i in range(8):
         write(store, i, states[int(TASK[i])], i in successes)
     return store

@@ -1,5 +1,7 @@
 """Progress over time against curves worked by hand (the store of `measured`)."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -9,7 +11,7 @@ from srpo_cli.report.reward_facts import reward_facts
 from srpo_cli.report.rewarded import read_reward
 from stages.progress.settings import PRESETS, RewardSettings
 from stages.reward import reward_store
-from tests.srpo_cli.report.measured import CENTRE, EARLIER, ENCODER, ROWS, STEPS, add_embedding
+from tests.srpo_cli.report.measured import CENTRE, EARLIER, ENCODER, ROWS, STEPS, add_embedding, make
 
 SHOWN = {"typical success": 0, "best failure": 4, "worst failure": 5}
 
@@ -102,12 +104,33 @@ def test_curves_of_paths(measured: RolloutStore) -> None:
     assert worse["progress"] == pytest.approx([0, 0])
 
 
+def line_of_paths(store: RolloutStore, offset: float = 0.0) -> Path:
+    """Moments of episode i at i + offset on a line."""
+    line = offset + np.arange(9)[:, None, None] + np.array([0.0, 10, 20], np.float32)[None, :, None]
+    group = RolloutStore.open(store.path, writable=True).group
+    group["encode/pixels"].create_array("moments", data=line.astype(np.float32), chunks=(1, 3, 1))  # type: ignore[union-attr]
+    return store.path
+
+
 def test_facts_of_paths_name_the_nearest_success(measured: RolloutStore) -> None:
-    line = np.arange(9)[:, None, None] + np.array([0.0, 10, 20], np.float32)[None, :, None]
-    store = RolloutStore.open(measured.path, writable=True)
-    store.group["encode/pixels"].create_array("moments", data=line.astype(np.float32), chunks=(1, 3, 1))
-    reward_store(store.path, PRESETS["path"])
-    task = reward_facts(read_reward(RolloutStore.open(store.path), "path"))["tasks"][0]
+    reward_store(line_of_paths(measured), PRESETS["path"])
+    task = reward_facts(read_reward(RolloutStore.open(measured.path), "path"))["tasks"][0]
     assert [(row["episode"], row["nearest_reference"]) for row in task["ranked"]] == [(3, 2), (4, 2), (5, 2)]
     assert [row["reference_distance"] for row in task["ranked"]] == pytest.approx([1 / 20, 2 / 20, 3 / 20])
     assert [row["episode"] for row in task["reference_episodes"]] == [0, 1, 2]
+
+
+def test_a_nearest_success_of_another_store_is_not_named(
+    measured: RolloutStore, tmp_path: Path, states: dict[int, np.ndarray]
+) -> None:
+    """The other store's successes lie at 2.9, 3.9 and 4.9, its failures at 5.9, 6.9 and 7.9."""
+    other = make(tmp_path / "other.zarr", states, seed=100)
+    add_embedding(other, "pixels", ROWS)
+    reward_store(line_of_paths(measured), PRESETS["path"], more=[line_of_paths(other, 2.9)])
+    own, others = (
+        reward_facts(read_reward(RolloutStore.open(path), "path"))["tasks"][0] for path in (measured.path, other.path)
+    )
+    assert [(row["episode"], row["nearest_reference"]) for row in own["ranked"]] == [(3, None), (4, None), (5, None)]
+    assert [row["reference_distance"] for row in own["ranked"]] == [None] * 3
+    assert [row["distance"] for row in own["ranked"]] == pytest.approx([0.1 / 20] * 3, abs=1e-6)
+    assert [(row["episode"], row["nearest_reference"]) for row in others["ranked"]] == [(3, 2), (4, 2), (5, 2)]

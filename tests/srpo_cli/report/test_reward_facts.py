@@ -84,7 +84,7 @@ def test_a_task_measured_against_remembered_successes(measured: RolloutStore, st
     rows = ROWS.copy()
     rows[7] = 3, 4, 0
     add_embedding(earlier, "pixels", rows, prefixes=True)
-    reward_store(measured.path, PRESETS["paper"], label="remembered", references=[earlier.path])
+    reward_store(measured.path, PRESETS["paper"], label="remembered", earlier=[earlier.path])
     task = facts_of(measured, "remembered")["tasks"][1]
     assert (task["source"], task["references"], task["successes"], task["centres"]) == ("remembered", 1, 0, 1)
     assert (task["reference_episodes"], task["left_out"]) == ([], [])
