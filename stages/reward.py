@@ -55,7 +55,7 @@ def reward_store(
     settings: RewardSettings,
     embedding_label: str | None = None,
     label: str | None = None,
-    references: Sequence[str | Path] = (),
+    earlier: Sequence[str | Path] = (),
     more: Sequence[str | Path] = (),
 ) -> dict[str, Any]:
     """Reward the finished episodes of a store; a second call with the same settings and inputs writes nothing.
@@ -63,7 +63,7 @@ def reward_store(
     Args:
         embedding_label: what `encode` wrote; may be left out where there is only one.
         label: where to write; by default the preset's name, or PRESET-xxxxxx for other settings or another embedding.
-        references: earlier stores of the same run, oldest first. A task without a success in this batch is measured
+        earlier: stores of the same run, oldest first. A task without a success in this batch is measured
             against the successes of the last of them that has any (all_fail=remembered).
         more: further stores of the same batch: the successes of all are the references of all.
 
@@ -73,13 +73,14 @@ def reward_store(
 
     Raises:
         UserError: stores that are no batch (`open_rollouts`), no finished episode, one that ended in an error, a
-            missing or broken embedding, a label that holds other settings, references of another suite or world model.
+            missing or broken embedding, a label that holds other settings, earlier stores of another suite or world
+            model.
     """
     stores = open_rollouts([path, *more]).parts
     parts = [_read_batch(stores[0], settings, embedding_label)]
     parts += [_read_batch(store, settings, parts[0].label) for store in stores[1:]]
     batch = _join(stores, parts)
-    remembered = _remembered(stores[0], batch, settings, references)
+    remembered = _remembered(stores[0], batch, settings, earlier)
     asked = {"settings": asdict(settings), "embedding": batch.label}
     inputs = digest(batch.done, batch.success, batch.task, batch.group, batch.rows, [*sorted(remembered.items())])
     written = choose_label(stores[0], "reward", label, _default_label(settings), asked)
@@ -212,23 +213,23 @@ def _embedding_rows(store: RolloutStore, label: str, done: np.ndarray, array: st
 
 
 def _remembered(
-    store: RolloutStore, batch: Batch, settings: RewardSettings, references: Sequence[str | Path]
+    store: RolloutStore, batch: Batch, settings: RewardSettings, earlier: Sequence[str | Path]
 ) -> dict[int, np.ndarray]:
     """Task -> (R, D) successes of the last earlier store that has any, for tasks without a success in the batch."""
     if settings.all_fail != "remembered" or batch.label is None:
         return {}
     wanted = set(np.unique(batch.task).tolist()) - set(np.unique(batch.task[batch.success]).tolist())
     found: dict[int, np.ndarray] = {}
-    for path in reversed(references):
+    for path in reversed(earlier):
         if wanted == found.keys():
             break
-        earlier = RolloutStore.open(path)
-        _check_comparable(store, batch, earlier)
-        won = np.flatnonzero(earlier.success())
+        one = RolloutStore.open(path)
+        _check_comparable(store, batch, one)
+        won = np.flatnonzero(one.success())
         for task in sorted(wanted - found.keys()):
-            members = won[earlier.plan.task[won] == task]
+            members = won[one.plan.task[won] == task]
             if len(members):
-                found[task] = _embedding_rows(earlier, batch.label, members, _array(settings))
+                found[task] = _embedding_rows(one, batch.label, members, _array(settings))
     return found
 
 
@@ -236,7 +237,7 @@ def _check_comparable(store: RolloutStore, batch: Batch, earlier: RolloutStore) 
     if earlier.attrs["suite"] != store.attrs["suite"]:
         raise UserError(
             f"{earlier.path} is of suite {earlier.attrs['suite']}, {store.path} of {store.attrs['suite']}; give"
-            " --references of the same run"
+            " --earlier stores of the same run"
         )
     encoder = earlier.label_attrs("encode", batch.label) if batch.label else {}
     if encoder != batch.encoder:

@@ -27,7 +27,7 @@ def command(
         str | None, typer.Option(help="Which embedding to measure with; default: the only one.", show_default=False)
     ] = None,
     label: Label = None,
-    references: Annotated[
+    earlier: Annotated[
         list[str],
         typer.Option(
             metavar="STORE",
@@ -57,23 +57,23 @@ def command(
     settings = reward_settings(preset, parse_assignments(assign))
     source, *more = sources
     is_file = source.endswith(".npz")
-    _refuse_unused(settings, embedding, references)
-    store_only = {"another source": more, "--embedding": embedding, "--label": label, "--references": references}
+    _refuse_unused(settings, embedding, earlier)
+    store_only = {"another source": more, "--embedding": embedding, "--label": label, "--earlier": earlier}
     _refuse_misplaced(is_file, store_only, result_file)
     if is_file:
         result = reward_file(source, result_file, settings)
     else:
-        result = reward_store(source, settings, embedding, label, references, more)
+        result = reward_store(source, settings, embedding, label, earlier, more)
     emit(result, as_json, _show)
 
 
-def _refuse_unused(settings: "RewardSettings", embedding: str | None, references: Sequence[str]) -> None:
+def _refuse_unused(settings: "RewardSettings", embedding: str | None, earlier: Sequence[str]) -> None:
     from data.errors import UserError
 
     if embedding and not settings.needs_embedding:
         raise UserError("--embedding decides nothing with alpha=0 (binary): leave it out, or take another --preset")
-    if references and not (settings.needs_embedding and settings.all_fail == "remembered"):
-        raise UserError("--references decide nothing with alpha=0 (binary) or all_fail=zero (siirl): leave them out")
+    if earlier and not (settings.needs_embedding and settings.all_fail == "remembered"):
+        raise UserError("--earlier decides nothing with alpha=0 (binary) or all_fail=zero (siirl): leave it out")
 
 
 def _refuse_misplaced(is_file: bool, store_only: Mapping[str, Any], result_file: Path | None) -> None:

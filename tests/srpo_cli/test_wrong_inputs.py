@@ -118,7 +118,7 @@ WRONG = [
     # labels and lineage
     ("missing embedding", "reward store.zarr --embedding pixls", "srpo encode"),
     ("embedding of binary", "reward store.zarr --preset binary --embedding pixels", "--embedding decides nothing"),
-    ("references of binary", "reward store.zarr --preset binary --references x.zarr", "--references decide nothing"),
+    ("earlier stores of binary", "reward store.zarr --preset binary --earlier x.zarr", "--earlier decides nothing"),
     ("label of a file", "reward e.npz --out o.npz --label a", "--label is for a store"),
     ("earlier of even draws", "collect x.zarr --policy policy --earlier store.zarr", "--earlier decides nothing"),
     ("no embedding at all", "reward store.zarr", "srpo encode"),

@@ -314,7 +314,7 @@ def test_all_fail_tasks_use_the_last_earlier_successes(tmp_path: Path) -> None:
     ]
     rows = add_embedding(make_store(tmp_path / "now.zarr", losing=(1,)), seed=5)
     without = reward_store(tmp_path / "now.zarr", PAPER, label="without")
-    result = reward_store(tmp_path / "now.zarr", PAPER, label="with", references=earlier)
+    result = reward_store(tmp_path / "now.zarr", PAPER, label="with", earlier=earlier)
     assert [t["source"] for t in without["tasks"]] == ["batch", "none", "batch"]
     assert [t["source"] for t in result["tasks"]] == ["batch", "remembered", "batch"]
     chosen = RolloutStore.open(earlier[1])
@@ -325,7 +325,7 @@ def test_all_fail_tasks_use_the_last_earlier_successes(tmp_path: Path) -> None:
     got = written(tmp_path / "now.zarr", "with")["reward"][:]
     np.testing.assert_allclose(got[1::3], expected, atol=1e-9)
     np.testing.assert_array_equal(got[::3], written(tmp_path / "now.zarr", "without")["reward"][:][::3])
-    assert reward_store(tmp_path / "now.zarr", PAPER, label="with", references=earlier[:2])["up_to_date"]
+    assert reward_store(tmp_path / "now.zarr", PAPER, label="with", earlier=earlier[:2])["up_to_date"]
 
 
 def test_references_of_another_run_are_refused(tmp_path: Path) -> None:
@@ -341,7 +341,7 @@ def test_references_of_another_run_are_refused(tmp_path: Path) -> None:
         "none": "no rollout store",
     }.items():
         with pytest.raises(UserError, match=message):
-            reward_store(now, PAPER, references=[tmp_path / f"{name}.zarr"])
+            reward_store(now, PAPER, earlier=[tmp_path / f"{name}.zarr"])
 
 
 def test_neither_torch_nor_mujoco_is_imported(path: Path) -> None:

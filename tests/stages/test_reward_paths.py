@@ -44,7 +44,7 @@ def test_remembered_paths(tmp_path: Path) -> None:
         store.group["encode/pixels"].create_array("moments", data=paths, chunks=(1, 4, 2))
         stores.append((store, paths))
     (earlier, remembered), (store, paths) = stores
-    reward_store(store.path, PRESETS["path"], references=[earlier.path])
+    reward_store(store.path, PRESETS["path"], earlier=[earlier.path])
     mine, theirs = store.plan.task == 1, (earlier.plan.task == 1) & earlier.success()
     both = np.concatenate([remembered[theirs], paths[mine]]).astype(float)
     expected = slow.path_reward(both, np.arange(len(both)) < theirs.sum())[theirs.sum() :]

@@ -44,7 +44,7 @@ def test_a_table_and_a_word_about_tasks_without_success(file: Path, capsys: pyte
         ("--set", "alpha=2"): "alpha must be in [0, 1]",
         ("--set", "scope=group"): "scope=group",
         ("--label", "x"): "--label is for a store",
-        ("--embedding", "x", "--references", "y"): "--embedding, --references is for a store",
+        ("--embedding", "x", "--earlier", "y"): "--embedding, --earlier is for a store",
         ("--presett", "paper"): "--help",
     }.items(),
 )
