@@ -26,6 +26,9 @@ import tomli_w
 
 from data.errors import UserError
 
+ITERATION_STAGES = ("collect", "encode", "reward", "refill", "update")
+"""What an iteration consists of, in this order; evaluations come on top."""
+
 
 class Run:
     """A run directory; opening it with other settings than it was started with is refused."""

@@ -1,19 +1,24 @@
-"""The drawings of a report, as SVG texts with selectable labels; equal inputs give equal bytes.
+"""Drawings: those of a report as SVG texts with selectable labels, equal bytes for equal inputs; others as PNG files.
 
 Legend: I iterations, n episodes.
 """
 
 import io
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+from data.errors import UserError
 
 BLUE, ORANGE, GREEN, GREY = "#2f6690", "#d17a22", "#3a7d44", "#5f6c7b"
 MANY = ("#2f6690", "#d17a22", "#3a7d44", "#9a4c95", "#b5485d", "#4aa3a2", "#8a6d3b", "#6a7fdb", "#7f8c2a", "#5f6c7b")
@@ -49,6 +54,22 @@ def draw(paint: Callable[[Figure], None], width: float = 9.6, height: float = 3.
         text = io.StringIO()
         FigureCanvasSVG(figure).print_svg(text, metadata={"Date": None, "Creator": None})
     return _inline(text.getvalue())
+
+
+@contextmanager
+def png(path: Path, width: float, height: float) -> Iterator[Figure]:
+    """A figure to paint in the report's style, which is then written to `path`.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(width, height), layout="constrained")
+        yield figure
+        try:
+            FigureCanvasAgg(figure).print_png(str(path))
+        except OSError as error:
+            raise UserError(f"cannot write {path} ({error.strerror}); choose another file") from error
 
 
 def _inline(svg: str) -> str:

@@ -6,7 +6,9 @@ A row is {"iteration": i, STAGE: that stage's line, ...}; iteration 0 is the sta
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-STAGES = ("start", "demo", "sft", "collect", "encode", "reward", "refill", "update", "eval")
+from data.runs import ITERATION_STAGES
+
+STAGES = ("start", "demo", "sft", *ITERATION_STAGES, "eval")
 STAGE_WORDS = {
     "collect": "collection",
     "encode": "encoding",
@@ -84,13 +86,14 @@ def _parts(stage: str, line: Mapping[str, Any]) -> dict[str, float]:
 
 
 def task_rates(rows: Iterable[Mapping[str, Any]], stage: str) -> dict[str, Curve]:
-    """Task name -> iterations and success rates."""
+    """Task name -> the iterations in which it has episodes, and its success rates."""
     curves: dict[str, Curve] = {}
     for row in rows:
         for task in value(row, stage, "tasks") or []:
             numbers, rates = curves.setdefault(task["name"], ([], []))
-            numbers.append(row["iteration"])
-            rates.append(float(task["rate"]))
+            if task["n"]:
+                numbers.append(row["iteration"])
+                rates.append(float(task["rate"]))
     return curves
 
 

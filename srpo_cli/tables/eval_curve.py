@@ -4,14 +4,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
-from data.errors import UserError
 from srpo_cli.console import interval, out, percent
-from srpo_cli.report.charts import BLUE, STYLE, iteration_axis, percent_axis
+from srpo_cli.report.charts import BLUE, iteration_axis, percent_axis, png
 from srpo_cli.tables.eval import asked, points
 from stages.compare import p_cell
 
@@ -87,8 +83,7 @@ def draw_curve(result: Record, path: Path) -> None:
     rows = result["policies"]
     numbers = [row["iteration"] for row in rows]
     rates, bounds = np.array([row["rate"] for row in rows]), np.array([row["interval"] for row in rows])
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(9.6, 4.0), layout="constrained")
+    with png(path, 9.6, 4.0) as figure:
         axes = figure.subplots()
         axes.fill_between(numbers, bounds[:, 0], bounds[:, 1], color=BLUE, alpha=0.12, linewidth=0)
         bars = np.maximum([rates - bounds[:, 0], bounds[:, 1] - rates], 0)
@@ -97,10 +92,6 @@ def draw_curve(result: Record, path: Path) -> None:
         iteration_axis(axes)
         name = Path(result["run"]).resolve().name
         axes.set_title(f"{name}: {_counts(rows)} episodes a policy, 95 % Wilson intervals\n{places(rows[0])}")
-        try:
-            FigureCanvasAgg(figure).print_png(str(path))
-        except OSError as error:
-            raise UserError(f"cannot write {path} ({error.strerror}); choose another file") from error
 
 
 def _counts(rows: list[Record]) -> str:

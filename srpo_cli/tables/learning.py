@@ -5,15 +5,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from srpo_cli.console import out, percent, table
-from srpo_cli.report.charts import MANY, STYLE
+from srpo_cli.report.charts import MANY, png
 from stages.bench.learning.curves import WINDOW, Row, compare, costs, over_seeds
 from stages.bench.learning.runs import Runs
 
@@ -26,13 +23,15 @@ AXES: dict[str, Callable[[Row], float]] = {
     "episodes": lambda row: row.episodes,
     "minutes of training": lambda row: row.seconds / 60,
 }
-ENDS = {"start_greedy": "greedy at start", "end_greedy": "greedy at end", "end_sampled": "sampled at end"}
+ENDS = {"start_greedy": "greedy\nat start", "end_greedy": "greedy\nat end", "end_sampled": "sampled\nat end"}
 MEASURES = ("iterations", "episodes", "seconds")
-COSTS = ["level", "arm", "iterations", "x binary", "episodes", "minutes", "x binary"]
+COSTS = ["arm", "iterations", "x binary", "episodes", "minutes", "x binary"]
 NOTE = f"""\
-Means over seeds with Student's 95 % interval. To a level: until the mean of {WINDOW} iterations reaches it;
-> where a run never did and counts with all it spent. x binary: ratio of the means, 95 % bootstrap interval
-over seeds, which share their start. Minutes of collect, encode, reward and update on this machine."""
+Runs: seeds x iterations. Means over seeds with Student's 95 % interval. To a level: until the mean of {WINDOW}
+iterations reaches it; > where a run never did and counts with all it spent. x binary: ratio of the means, 95 %
+bootstrap interval over seeds, which share their start; > or < where a run of this arm or of binary never
+reached the level, ? where of both. Minutes of collect, encode, reward and update on this machine (the interval
+of their ratio: --json)."""
 
 
 def summary(runs: Runs) -> list[dict[str, Any]]:
@@ -53,21 +52,24 @@ def summary(runs: Runs) -> list[dict[str, Any]]:
 
 
 def show_learning(records: Sequence[Mapping[str, Any]]) -> None:
-    """The records of `summary` as two tables a start, then what the columns mean."""
+    """The records of `summary` as a table a start and one a level, then what the columns mean."""
     for start in dict.fromkeys(record["start"] for record in records):
         own = [record for record in records if record["start"] == start]
-        ends = [[r["arm"], len(r["seeds"]), r["iterations"], *(_share(r[name]) for name in ENDS)] for r in own]
-        out.print(table(f"{start} start", ["arm", "seeds", "iterations", *ENDS.values()], ends))
-        rows = [_cells(record, level) for level in LEVELS for record in own]
-        out.print(table("to a level of sampled success", COSTS, rows))
+        ends = [[r["arm"], _size(r), *(_share(r[name]) for name in ENDS)] for r in own]
+        out.print(table(f"{start} start", ["arm", "runs", *ENDS.values()], ends))
+        for level in LEVELS:
+            out.print(table(f"to {level:.0%} of sampled success", COSTS, [_cells(record, level) for record in own]))
     out.print(NOTE)
 
 
 def draw_learning(runs: Runs, path: Path) -> None:
-    """Success against iterations, episodes and minutes: held-out greedy above, sampled below; a colour an arm (PNG)."""
+    """Success against iterations, episodes and minutes: held-out greedy above, sampled below; a colour an arm (PNG).
+
+    Raises:
+        UserError: the file cannot be written.
+    """
     starts = list(dict.fromkeys(start for start, _ in runs))
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(11, 5.6 * len(starts)), layout="constrained")
+    with png(path, 11, 5.6 * len(starts)) as figure:
         grid = figure.subplots(2 * len(starts), len(AXES), sharey=True, squeeze=False)
         for i, start in enumerate(starts):
             arms = {arm: list(seeds.values()) for (s, arm), seeds in runs.items() if s == start}
@@ -76,7 +78,6 @@ def draw_learning(runs: Runs, path: Path) -> None:
             for axes, (name, place) in zip(grid[2 * i + 1], AXES.items(), strict=True):
                 _paint(axes, arms, place, lambda row: row.sampled, name, f"sampled, training states ({start} start)")
         grid[0][0].legend(loc="lower right")
-        FigureCanvasAgg(figure).print_png(str(path))
 
 
 def _paint(
@@ -124,7 +125,11 @@ def _cells(record: Mapping[str, Any], level: float) -> list[str]:
     iterations, episodes, seconds = (np.mean([one[name] for one in spent]) for name in MEASURES)
     in_iterations, in_minutes = (_times(against[name]) if against else "-" for name in ("iterations", "seconds"))
     costs = [f"{bound}{iterations:.1f}", in_iterations, f"{bound}{episodes:.0f}"]
-    return [f"{level:.0%}", record["arm"], *costs, f"{bound}{seconds / 60:.1f}", in_minutes]
+    return [record["arm"], *costs, f"{bound}{seconds / 60:.1f}", in_minutes.partition(" (")[0]]
+
+
+def _size(record: Mapping[str, Any]) -> str:
+    return f"{len(record['seeds'])} x {record['iterations']}"
 
 
 def _share(estimate: Mapping[str, float] | None) -> str:
@@ -135,4 +140,10 @@ def _share(estimate: Mapping[str, float] | None) -> str:
 
 
 def _times(ratio: Mapping[str, float]) -> str:
-    return f"{ratio['mean']:.2f} ({ratio['low']:.2f}-{ratio['high']:.2f})"
+    """`0.91 (0.82-1.06)`, without interval for one seed; a bound where one side has runs that never got there."""
+    ours, theirs = ratio["censored"] > 0, ratio["censored_other"] > 0
+    if ours and theirs:
+        return "?"
+    bound = "> " if ours else "< " if theirs else ""
+    limits = "" if np.isnan(ratio["low"]) else f" ({ratio['low']:.2f}-{ratio['high']:.2f})"
+    return f"{bound}{ratio['mean']:.2f}{limits}"

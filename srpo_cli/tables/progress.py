@@ -4,13 +4,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
 from srpo_cli.console import out, table
-from srpo_cli.report.charts import GREY, MANY, STYLE
+from srpo_cli.report.charts import GREY, MANY, png
 
 STAGES = ("nothing reached", "reached", "grasped", "lifted", "above target", "placed")
 PAPER, TRUTH = ("sc", "mono", "mmd", "js", "smd"), ("rank", "pairs")
@@ -42,16 +39,18 @@ def show_progress(result: Mapping[str, Any]) -> None:
 
 
 def draw_progress(result: Mapping[str, Any], path: Path) -> None:
-    """Rank correlation with true progress and SC of every signal with references held out, with intervals (PNG)."""
+    """Rank correlation with true progress and SC of every signal with references held out, with intervals (PNG).
+
+    Raises:
+        UserError: the file cannot be written.
+    """
     rows = [row for row in result["rows"] if row["protocol"] == "held out"]
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(10, 1.4 + 0.32 * len(rows)), layout="constrained")
+    with png(path, 10, 1.4 + 0.32 * len(rows)) as figure:
         left, right = figure.subplots(1, 2, sharey=True)
         _intervals(left, rows, "rank", "rank correlation of reward with true progress, failures")
         _intervals(right, rows, "sc", "SC: correlation of progress with time, successes")
         left.set_yticks(range(len(rows)), [_name(row) for row in rows], fontsize=8.5)
         left.set_ylim(len(rows) - 0.4, -0.6)
-        FigureCanvasAgg(figure).print_png(str(path))
 
 
 def _intervals(axes: Axes, rows: Sequence[Mapping[str, Any]], name: str, title: str) -> None:

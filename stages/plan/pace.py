@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from statistics import median
 from typing import Any
 
+from data.runs import ITERATION_STAGES
+
 LAST = 5
 """iterations that are looked at"""
-STAGES = ("collect", "encode", "reward", "update")
 
 
 def pace(metrics: Sequence[dict[str, Any]], done: int, iterations: int, every: int) -> dict[str, Any] | None:
@@ -25,7 +26,7 @@ def pace(metrics: Sequence[dict[str, Any]], done: int, iterations: int, every: i
     for record in metrics:
         if 1 <= record["iteration"] <= done or record["stage"] == "eval":
             seconds.setdefault(record["stage"], []).append(record["seconds"] + record.get("pause", 0.0))
-    stages = {stage: median(seconds[stage][-LAST:]) for stage in STAGES if stage in seconds}
+    stages = {stage: median(seconds[stage][-LAST:]) for stage in ITERATION_STAGES if stage in seconds}
     if "update" not in stages:
         return None
     iteration = sum(stages.values())

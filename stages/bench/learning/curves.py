@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-TRAINING = ("collect", "encode", "reward", "refill", "update")
-"""The stages whose seconds count; evaluations are the experimenter's own."""
+from data.runs import ITERATION_STAGES
+
 WINDOW = 3
 """Iterations that a level is judged over: the sampled success of one is of 64 episodes, say, +-12 %."""
 
@@ -24,7 +24,7 @@ class Row:
     episodes: int
     """rolled out so far"""
     seconds: float
-    """of training so far, without the start and without evaluations"""
+    """of training so far, without the start and without evaluations, which are the experimenter's own"""
     sampled: float | None
     """success of the (first round of) rollouts of this iteration, in [0, 1]; none for the start"""
     greedy: float | None
@@ -53,7 +53,7 @@ def curve(metrics: Iterable[Mapping[str, Any]]) -> list[Row]:
             break
         collected, evaluated = stages.get("collect"), stages.get("eval")
         episodes += sum(int(stages[name]["n"]) for name in ("collect", "refill") if name in stages)
-        seconds += sum(float(stages[name]["seconds"]) for name in TRAINING if name in stages)
+        seconds += sum(float(stages[name]["seconds"]) for name in ITERATION_STAGES if name in stages)
         sampled = float(collected["rate"]) if collected else None
         greedy, n = (float(evaluated["rate"]), int(evaluated["n"])) if evaluated else (None, None)
         rows.append(Row(number, episodes, seconds, sampled, greedy, n))
@@ -85,6 +85,8 @@ def ratio(ours: Sequence[float], theirs: Sequence[float], resamples: int = 10_00
     the interval is then about the range of what single seeds say.
     """
     a, b = np.asarray(ours, float), np.asarray(theirs, float)
+    if len(a) < 2:
+        return Estimate(float(a.mean() / b.mean()), float("nan"), float("nan"))
     rows = np.random.default_rng(seed).integers(len(a), size=(resamples, len(a)))
     low, high = np.quantile(a[rows].mean(1) / b[rows].mean(1), [0.025, 0.975])
     return Estimate(float(a.mean() / b.mean()), float(low), float(high))

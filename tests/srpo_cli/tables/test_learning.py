@@ -45,6 +45,25 @@ def test_the_tables_for_people(runs: dict, capsys: pytest.CaptureFixture[str]) -
         assert part in shown, part
 
 
+def test_a_ratio_with_runs_that_never_got_there_is_a_bound(capsys: pytest.CaptureFixture[str]) -> None:
+    slow, fast = run(*[0.6] * 6, greedy=0.6), run(*[0.9] * 6, greedy=0.9)
+    runs = {
+        ("normal", "binary"): {0: fast, 1: slow},
+        ("normal", "cosine"): {0: fast, 1: fast},
+        ("normal", "path"): {0: slow, 1: slow},
+        ("sparse", "binary"): {0: fast},
+        ("sparse", "path"): {0: slow},
+    }
+    tables.show_learning(tables.summary(runs))
+    printed = capsys.readouterr().out
+    shown = [" ".join(line.split()) for part in printed.split("to 80%")[1:] for line in part.splitlines()]
+    rows = [row for row in shown if any(f"│ {arm} │" in row for arm in ("binary", "cosine", "path"))]
+    assert "< 0.67 (0.50-1.00)" in rows[1]
+    assert "│ ? │" in rows[2]
+    assert rows[-1].count("│ > 2.00 │") == 2
+    assert "…" not in printed
+
+
 def test_the_figure_is_drawn_also_for_one_seed(runs: dict, tmp_path: Path) -> None:
     tables.draw_learning(runs, tmp_path / "a.png")
     tables.draw_learning({("normal", "path"): {0: run(0.1, 0.2, greedy=0.3)}}, tmp_path / "b.png")

@@ -17,8 +17,8 @@ def test_the_last_iterations_tell() -> None:
     metrics = [record(0, "eval", 4)]
     for n in range(1, 8):
         metrics += [record(n, "collect", 100 if n < 3 else 10), record(n, "update", 5)]
-    metrics.append(record(8, "collect", 99))
+    metrics += [record(7, "refill", 3), record(8, "collect", 99)]
     found = pace(metrics, 7, 12, 5)
     assert found is not None
-    assert found["stages"] == {"collect": 11, "update": 6} and found["iteration"] == 17
-    assert found["left"] == pytest.approx(5 * 17 + 2 * 5)
+    assert found["stages"] == {"collect": 11, "refill": 4, "update": 6} and found["iteration"] == 21
+    assert found["left"] == pytest.approx(5 * 21 + 2 * 5)
