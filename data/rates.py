@@ -35,8 +35,8 @@ def wilson(successes: int, n: int, z: float = Z95) -> tuple[float, float]:
 
 
 def rate(successes: int, n: int) -> dict[str, Any]:
-    """n, successes, rate (0 where n is 0) and its 95 % interval."""
-    return {"n": n, "successes": successes, "rate": successes / max(n, 1), "interval": wilson(successes, n)}
+    """n, successes, rate (None where n is 0: nothing is known) and its 95 % interval."""
+    return {"n": n, "successes": successes, "rate": successes / n if n else None, "interval": wilson(successes, n)}
 
 
 def store_rates(store: RolloutStore) -> dict[str, Any]:

@@ -117,9 +117,9 @@ class _Rate:
         return (done - self._first) / max(time.monotonic() - self._start, 1e-9)
 
 
-def percent(fraction: float) -> str:
-    """0.4567 as `45.7 %`."""
-    return f"{100 * fraction:.1f} %"
+def percent(fraction: float | None) -> str:
+    """0.4567 as `45.7 %`, what is not known as `-`."""
+    return "-" if fraction is None else f"{100 * fraction:.1f} %"
 
 
 def interval(bounds: tuple[float, float] | list[float]) -> str:

@@ -24,7 +24,7 @@ def test_ends() -> None:
     assert wilson(0, 0) == (0.0, 1.0)
     assert wilson(0, 8)[0] == 0.0
     assert wilson(8, 8)[1] == 1.0
-    assert rate(0, 0)["rate"] == 0.0
+    assert rate(0, 0)["rate"] is None
     for wrong in ((3, 2), (-1, 2)):
         with pytest.raises(ValueError, match="successes of"):
             wilson(*wrong)
