@@ -8,8 +8,15 @@ import threading
 import time
 
 PR_SET_PDEATHSIG = 1
+LIBC = ctypes.CDLL(None)
 LOOKING = 0.5
 """Seconds between two looks at who the parent is."""
+
+
+def die_with_parent() -> None:
+    """Be killed when the thread that started this process ends, however that ends (Linux; elsewhere nothing)."""
+    if sys.platform == "linux":
+        LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def end_with_parent(parent: int) -> None:
@@ -18,8 +25,7 @@ def end_with_parent(parent: int) -> None:
     Linux does it at once, even where a call never returns, and also at the end of the thread that started the child;
     elsewhere, and where the parent was gone before this, a thread looks from time to time.
     """
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    die_with_parent()
     threading.Thread(target=_look_for, args=(parent,), daemon=True).start()
 
 

@@ -15,6 +15,10 @@ T = TypeVar("T")
 PRESETS = Path(__file__).parent / "presets"
 
 
+NOT_CONTENT = {"workers", "slots", "watchdog", "skip_errors", "preflight", "save_every", "activations"}
+"""Settings of any stage that change how work goes, not what it comes to: free to change when it goes on."""
+
+
 def build(cls: type[T], values: Mapping[str, Any], where: str = "settings") -> T:
     """Fill the dataclass `cls` from `values`; what `values` leaves out keeps its default.
 
@@ -42,14 +46,9 @@ def from_options(cls: type[T], options: Mapping[str, Any], where: str, defaults:
     return build(cls, {**(defaults or {}), **given, **parse_assignments(options["assign"])}, where)
 
 
-def override(settings: T, assignments: Sequence[str], where: str = "settings") -> T:
-    """A copy of `settings` with `key=value` texts applied (`--set`).
-
-    Raises:
-        UserError: as `build`, or a text without `=`.
-    """
-    current = {f.name: getattr(settings, f.name) for f in fields(settings)}  # type: ignore[arg-type]
-    return build(type(settings), current | parse_assignments(assignments), where)
+def content(settings: Any) -> dict[str, Any]:
+    """The settings of a dataclass that decide what comes out, by name."""
+    return {key: value for key, value in dataclasses.asdict(settings).items() if key not in NOT_CONTENT}
 
 
 def parse_assignments(assignments: Sequence[str]) -> dict[str, str]:

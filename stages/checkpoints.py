@@ -6,7 +6,7 @@ stopped and only adds what a run under way has made since.
 
 import re
 from collections.abc import Callable, Collection
-from dataclasses import asdict, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,9 @@ from data.errors import UserError
 from data.lineage import digest
 from data.paired import paired
 from data.runs import Run
+from data.settings import content
 from stages.compare import verdict
 from stages.evaluate import EvalSettings, Outcomes, Watch, evaluate_episodes, planned
-from stages.recipe import NOT_CONTENT
 from stages.sim.settings import make_pool
 
 GOES_WITH = {"suite": ("tasks", "horizon", "episodes"), "tasks": ("episodes",), "inits": ("episodes",)}
@@ -104,9 +104,8 @@ def chosen(run: Run, every: int) -> list[int]:
 
 def label_of(settings: EvalSettings) -> str:
     """A folder's name for what is asked: `heldout-100-1f9a3c`."""
-    content = {key: value for key, value in asdict(settings).items() if key not in NOT_CONTENT}
     inits = re.sub(r"[^A-Za-z0-9]+", "_", settings.inits)
-    return f"{inits}-{len(planned(settings)[1])}-{digest(content)[:6]}"
+    return f"{inits}-{len(planned(settings)[1])}-{digest(content(settings))[:6]}"
 
 
 def _pairs(later: Outcomes, first: Outcomes | None) -> dict[str, Any] | None:

@@ -32,7 +32,7 @@ Tick = Callable[..., None]
 
 
 @dataclass(frozen=True)
-class PretrainSettings:
+class PretrainSettings(MiniShape, TrainingSettings):
     """The pictures, the network, and how it learns."""
 
     cameras: tuple[str, ...] = CAMERAS
@@ -41,44 +41,6 @@ class PretrainSettings:
     """M, pictures of each episode that clips are drawn from, spread evenly"""
     variation: int = -1
     """seed of cameras and lights that differ from episode to episode; -1: as they are"""
-    size: int = 64
-    """S, pixels a side"""
-    patch: int = 16
-    """pixels a side of a token"""
-    frames: int = 8
-    """of a clip; two make a token"""
-    width: int = 192
-    """length of the embedding"""
-    layers: int = 4
-    """of the encoder"""
-    heads: int = 4
-    """of the encoder's attention and of the predictor's"""
-    predictor_width: int = 96
-    """narrower than the encoder, so that what is learnt stays in the encoder"""
-    predictor_layers: int = 2
-    """of the predictor"""
-    steps: int = 1600
-    """optimizer steps"""
-    batch: int = 32
-    """clips a step"""
-    lr: float = 1e-3
-    """AdamW's learning rate at its highest"""
-    warmup: float = 0.1
-    """share of the steps in which it rises; after them it falls along a cosine"""
-    weight_decay: float = 0.04
-    """AdamW's weight decay, of matrices only"""
-    ema: float = 0.99
-    """momentum of the average encoder at the first step; it rises to 1"""
-    masked: float = 0.8
-    """share of the picture that is hidden from the encoder and predicted"""
-    blocks: int = 4
-    """into how many blocks the hidden part falls, about"""
-    shift: int = 4
-    """clips move by up to this many pixels"""
-    brightness: float = 0.1
-    """clips get brighter or darker by up to this share"""
-    seed: int = 0
-    """decides the first weights, the clips and what is hidden of them"""
     threads: int = 2
     """that compute; a number on purpose and not the machine's, since the last bits of the weights depend on it"""
 
@@ -117,16 +79,6 @@ class PretrainSettings:
                     f"pretrain.{name} must be a multiple of heads ({self.heads}), {SMALLEST_HEAD} or more times it, "
                     f"not {value}"
                 )
-
-    @property
-    def shape(self) -> MiniShape:
-        """The size of the network."""
-        return _part(MiniShape, self)
-
-    @property
-    def training(self) -> TrainingSettings:
-        """How it learns."""
-        return _part(TrainingSettings, self)
 
 
 def pretrain_stores(
@@ -189,7 +141,7 @@ def _train(
     frames = render_episodes(stores, settings, tick)
     try:
         with torch_threads(settings.threads):
-            jepa, figures = train(frames, settings.shape, settings.training, tick)
+            jepa, figures = train(frames, settings, settings, tick)
     except (FloatingPointError, CollapseError) as error:
         raise UserError(f"pretraining came to nothing: {error}; try a lower lr, more steps or a higher ema") from error
     speed = {"steps_per_second": figures.pop("steps_per_second")}
@@ -218,8 +170,3 @@ def _states(store: RolloutStore) -> Iterator[tuple[int, str]]:
         if not np.isfinite(states).all():
             raise UserError(f"episode {index} of {store.path} holds states that are not finite; collect it again")
         yield int(store.plan.task[index]), digest(states)
-
-
-def _part(cls: Any, settings: PretrainSettings) -> Any:
-    """The fields of `cls` out of the settings, which have the same names."""
-    return cls(**{name: getattr(settings, name) for name in cls.__dataclass_fields__})

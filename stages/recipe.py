@@ -5,12 +5,12 @@ seed) and goes to each of them that has such a setting; a stage's own section wi
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from typing import Any
 
 from data.errors import UserError, unknown
 from data.hub import lasting_name
-from data.settings import build, load_preset, parse_assignments
+from data.settings import build, content, load_preset, parse_assignments
 from stages.collect import CollectSettings
 from stages.demo import DemoSettings
 from stages.encode import EncodeSettings
@@ -135,18 +135,12 @@ class Recipe:
     def sections(self) -> dict[str, dict[str, Any]]:
         """Every setting by section, resolved, as run.toml keeps it."""
         parts = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "reward_preset"}
-        sections = {name: asdict(part) for name, part in parts.items()}
+        sections = {name: content(part) for name, part in parts.items()}
         sections["reward"]["preset"] = self.reward_preset
         sections["run"]["policy"] = lasting_name(self.run.policy)
         sections["encode"]["world_model"] = lasting_world_model(self.encode.world_model)
-        for section in sections.values():
-            for key in NOT_CONTENT & set(section):
-                del section[key]
         return sections
 
-
-NOT_CONTENT = {"workers", "slots", "watchdog", "skip_errors", "preflight", "save_every", "activations"}
-"""Settings that change how a run goes, not what an episode comes to: free to change when it goes on."""
 
 RETIRED = {"update": {"credit": "episode", "max_logprob_gap": 1e-3}}
 """What run.toml of an earlier version says where this one's default does the same: such a run goes on."""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,8 +16,8 @@ import torch
 from data.checkpoint import holds, read_record, write_checkpoint
 from data.errors import UserError
 from data.lineage import digest
+from data.settings import content
 from data.store import RolloutStore
-from stages.learning.activations import NOT_CONTENT, ActivationSettings
 from stages.learning.adapting import AdapterSettings, make_trainable
 from stages.learning.imitation import Demonstrations, ImitationSettings, chunks, imitate
 from stages.learning.threads import torch_threads
@@ -33,23 +33,9 @@ Tick = Callable[..., None]
 
 
 @dataclass(frozen=True)
-class SftSettings(ActivationSettings, AdapterSettings):
+class SftSettings(ImitationSettings, AdapterSettings):
     """How the policy looks and learns."""
 
-    steps: int = 1000
-    """optimizer steps"""
-    batch: int = 64
-    """moments a step"""
-    lr: float = 1e-3
-    """AdamW's learning rate at the start of the cosine; for a new policy, far too high for a pretrained one"""
-    weight_decay: float = 1e-2
-    """AdamW's weight decay"""
-    shift: int = 2
-    """pictures move by up to this many pixels"""
-    smoothing: float = 0.0
-    """weight of the bins beside the target; keeps a policy from few demonstrations from being sure of itself"""
-    precision: Literal["fp32", "bf16"] = "fp32"
-    """bf16 is faster only where the processor has instructions for it"""
     agentview: int = 96
     """side of the picture of the scene; new policies only"""
     wrist: int = 64
@@ -58,17 +44,10 @@ class SftSettings(ActivationSettings, AdapterSettings):
     """actions a query; new policies only"""
     bins: int = 41
     """tokens an action dimension; new policies only"""
-    seed: int = 0
-    """decides the first weights and the order of the moments"""
 
     def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.steps < 1 or self.batch < 1:
-            raise UserError(f"sft settings steps and batch must be 1 or more, not {self.steps} and {self.batch}")
-        if self.lr <= 0 or self.weight_decay < 0 or self.shift < 0 or self.seed < 0:
-            raise UserError("sft setting lr must be above 0; weight_decay, shift and seed not below")
-        if not 0 <= self.smoothing < 1:
-            raise UserError(f"sft setting smoothing must be in [0, 1), not {self.smoothing}")
+        ImitationSettings.__post_init__(self)
+        AdapterSettings.__post_init__(self)
 
     def cameras(self) -> dict[str, int]:
         """Camera -> side of a new policy."""
@@ -120,20 +99,19 @@ def train_sft(
     if policy == "mini" and settings.lora_rank is not None:
         raise UserError("sft setting lora_rank puts adapters on a policy that is there; give it with --policy")
     base = "mini" if policy == "mini" else weights_digest(policy)
-    content = {key: value for key, value in asdict(settings).items() if key not in NOT_CONTENT}
-    inputs = digest("sft", base, content, *(part for demo in demos for part in _content(demo)))
+    inputs = digest("sft", base, content(settings), *(part for demo in demos for part in _content(demo)))
     speed: dict[str, float] = {}
     present = holds(out, inputs)
     if not present:
         with torch_threads(threads):
             moments, trained = _prepare(demos, policy, base, settings, progress)
             try:
-                figures = imitate(trained, moments, _imitation(settings), progress)
+                figures = imitate(trained, moments, settings, progress)
             except FloatingPointError as error:
                 raise UserError(f"{error}; nothing was saved: lower --set lr") from error
         speed["samples_per_second"] = figures.pop("samples_per_second")
         counts = {"demonstrations": len(demos), "moments": len(moments), "tasks": _tasks(demos)}
-        record = {"kind": "sft", "inputs": inputs, "policy": base, "settings": content, **counts, **figures}
+        record = {"kind": "sft", "inputs": inputs, "policy": base, "settings": content(settings), **counts, **figures}
         before = {HISTORY: {}} if policy == "mini" else read_record(policy_folder(policy))
         history = extend_history(before, *(RolloutStore.open(store) for store in stores))
         write_checkpoint(out, partial(save_policy, trained), record | history)
@@ -210,11 +188,6 @@ def _prepare(
     made = MiniPolicy(MiniConfig(**{**asdict(config), **sized}), settings.seed)
     made.module.to(device)
     return moments, made
-
-
-def _imitation(s: SftSettings) -> ImitationSettings:
-    learning = (s.steps, s.batch, s.lr, s.weight_decay, s.shift, s.smoothing, s.precision, s.seed)
-    return ImitationSettings(*learning, activations=s.activations)
 
 
 def _content(demo: Demo) -> tuple[Any, ...]:

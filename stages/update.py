@@ -10,7 +10,7 @@ the folder is up to date.
 
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,8 +23,8 @@ from data.errors import UserError
 from data.joined import Rollouts, names, open_rollouts
 from data.labels import choose_label
 from data.lineage import digest, digest_files
+from data.settings import content
 from data.store import RolloutStore
-from stages.learning.activations import NOT_CONTENT
 from stages.learning.adapting import become, make_trainable
 from stages.learning.algorithms import ALGORITHMS
 from stages.learning.batch import Batch, Selection, build_batch, rollouts_digest, select
@@ -86,51 +86,122 @@ def update_policy(
         UserError: see `open_rollouts`, `select`, `build_batch`, `check_trainable`, `Trainer`; a policy that did not
             collect the store; an `out` that holds another policy; kl_coef without reference or the reverse.
     """
-    settings, named, out = settings or UpdateSettings(), policy_dir, Path(out)
-    policy_dir = policy_folder(named)
-    _check_reference(settings, reference)
-    opened = open_rollouts([store, *more])
-    weights = _check_policy(opened, policy_dir)
-    selection = select(opened, reward_label, settings, ALGORITHMS[settings.algorithm].rule)
-    content = {key: value for key, value in asdict(settings).items() if key not in NOT_CONTENT}
-    asked = {"algorithm": settings.algorithm, "reward": reward_label, "policy": weights, "settings": content}
-    asked |= {"reference": weights_digest(reference)} if reference else {}
-    asked |= {"mixed_precision": mixed} if (mixed := mixed_precision()) != "no" else {}
-    inputs = _inputs(opened, asked, selection, policy_dir)
-    label = choose_label(opened.parts[0], "update", label, settings.algorithm, asked)
+    settings, out = settings or UpdateSettings(), Path(out)
+    request = _request([store, *more], policy_dir, reward_label, settings, reference)
+    first = request.rollouts.parts[0]
+    label = choose_label(first, "update", label, settings.algorithm, request.asked)
     group = PartialState(cpu=not torch.cuda.is_available())
-    present = holds(out, inputs)
+    present = holds(out, request.inputs)
     group.wait_for_everyone()
     speed: dict[str, float] = {}
     if not present:
-        batch = build_batch(opened, selection) if selection.kept.any() else None
-        fill: Fill = partial(_copy, policy_dir)
-        health: dict[str, float] = {}
-        if batch is not None:
-            policy = policy or load_policy(policy_dir, group.device)
-            seed, temperature = int(digest(settings.seed, weights), 16), float(opened.attrs["temperature"])
-            state = None if make_trainable(policy, settings, named, weights, seed) else policy_dir
-            with torch_threads(threads):
-                if reference:
-                    batch = with_reference(batch, Path(reference), policy, temperature, settings)
-                batch, judged = _credited(batch, selection, policy, settings, seed)
-                trainer = Trainer(policy, settings, state, Checkpoints(out, inputs, save_every) if save_every else None)
-                health = trainer.fit(batch, temperature, seed, progress) | judged
-                fill = trainer.saver()
-            speed["samples_per_second"] = health.pop("samples_per_second")
-        facts = {"kind": "update", "inputs": inputs, "updated": batch is not None, "health": health}
-        facts |= {"stores": names([store, *more])} if more else {}
-        counts = _counts(selection, len(batch) if batch else 0)
+        checkpoints = Checkpoints(out, request.inputs, save_every)
+        with torch_threads(threads):
+            learnt = _learn(request, policy, group.device, checkpoints if save_every else None, progress)
+        speed = learnt.speed
         if group.is_main_process:
-            write_checkpoint(out, fill, asked | facts | counts | extend_history(read_record(policy_dir), opened))
-            Checkpoints(out, inputs, save_every).remove()
+            write_checkpoint(out, learnt.fill, _record(request, learnt))
+            checkpoints.remove()
         group.wait_for_everyone()
     elif policy is not None:
         become(policy, out)
     attrs = {key: value for key, value in read_record(out).items() if key != HISTORY}
     attrs |= {"checkpoint": out.name, "weights": weights_digest(out)}
-    written = group.is_main_process and _write_label(opened.parts[0], label, attrs)
+    written = group.is_main_process and _write_label(first, label, attrs)
     return attrs | speed | {"label": label, "out": str(out), "up_to_date": present and not written}
+
+
+@dataclass(frozen=True)
+class _Request:
+    """An update before it is made."""
+
+    rollouts: Rollouts
+    selection: Selection
+    settings: UpdateSettings
+    named: str | Path
+    """the policy that collected them, as the user calls it"""
+    folder: Path
+    """where it lies"""
+    weights: str
+    """their digest"""
+    reference: Path | None
+    asked: dict[str, Any]
+    """what a label is chosen by"""
+    inputs: str
+    """the digest of everything that decides what the update makes"""
+
+
+@dataclass(frozen=True)
+class _Learnt:
+    """What an update came to."""
+
+    fill: Fill
+    """writes the new policy into a folder"""
+    queries: int
+    """learnt from; 0: nothing taught anything"""
+    health: dict[str, float]
+    speed: dict[str, float]
+
+
+def _request(
+    stores: Sequence[str | Path],
+    named: str | Path,
+    reward: str,
+    settings: UpdateSettings,
+    reference: str | Path | None,
+) -> _Request:
+    folder = policy_folder(named)
+    _check_reference(settings, reference)
+    rollouts = open_rollouts(stores)
+    weights = _check_policy(rollouts, folder)
+    selection = select(rollouts, reward, settings, ALGORITHMS[settings.algorithm].rule)
+    asked = {"algorithm": settings.algorithm, "reward": reward, "policy": weights, "settings": content(settings)}
+    asked |= {"reference": weights_digest(reference)} if reference else {}
+    asked |= {"mixed_precision": mixed} if (mixed := mixed_precision()) != "no" else {}
+    state = folder / STATE_FILE
+    optimizer = digest_files([state]) if state.is_file() else ""
+    inputs = digest(asked, rollouts_digest(rollouts, selection), optimizer)
+    reference = Path(reference) if reference else None
+    return _Request(rollouts, selection, settings, named, folder, weights, reference, asked, inputs)
+
+
+def _learn(
+    request: _Request,
+    policy: Policy | None,
+    device: torch.device,
+    checkpoints: Checkpoints | None,
+    progress: Tick | None,
+) -> _Learnt:
+    """Train `policy`, or the one in the folder, where there is something to learn from."""
+    settings, selection = request.settings, request.selection
+    if not selection.kept.any():
+        return _Learnt(partial(_copy, request.folder), 0, {}, {})
+    batch, policy = build_batch(request.rollouts, selection), policy or load_policy(request.folder, device)
+    seed = int(digest(settings.seed, request.weights), 16)
+    temperature = float(request.rollouts.attrs["temperature"])
+    state = None if make_trainable(policy, settings, request.named, request.weights, seed) else request.folder
+    if request.reference:
+        batch = with_reference(batch, request.reference, policy, temperature, settings)
+    batch, judged = _credited(batch, selection, policy, settings, seed)
+    trainer = Trainer(policy, settings, state, checkpoints)
+    health = trainer.fit(batch, temperature, seed, progress) | judged
+    speed = {"samples_per_second": health.pop("samples_per_second")}
+    return _Learnt(trainer.saver(), len(batch), health, speed)
+
+
+def _record(request: _Request, learnt: _Learnt) -> dict[str, Any]:
+    """What the new policy's folder keeps of how it was made."""
+    selection, stores = request.selection, request.rollouts.parts
+    facts = {"kind": "update", "inputs": request.inputs, "updated": learnt.queries > 0, "health": learnt.health}
+    facts |= {"stores": names([part.path for part in stores])} if len(stores) > 1 else {}
+    counts = {
+        "episodes": len(selection.kept),
+        "episodes_kept": int(selection.kept.sum()),
+        "groups": selection.groups,
+        "groups_kept": selection.groups_kept,
+        "queries": learnt.queries,
+    }
+    return request.asked | facts | counts | extend_history(read_record(request.folder), request.rollouts)
 
 
 def _credited(
@@ -146,13 +217,6 @@ def _check_reference(settings: UpdateSettings, reference: str | Path | None) -> 
         raise UserError("kl_coef above 0 needs a reference policy: give its folder with --reference")
     if reference and not settings.kl_coef:
         raise UserError("a reference policy changes nothing with kl_coef 0; add --set kl_coef=0.01, say")
-
-
-def _inputs(store: Rollouts, asked: dict[str, Any], selection: Selection, policy_dir: Path) -> str:
-    """The digest of everything that decides what the update makes."""
-    state = policy_dir / STATE_FILE
-    optimizer = digest_files([state]) if state.is_file() else ""
-    return digest(asked, rollouts_digest(store, selection), optimizer)
 
 
 def _check_policy(store: Rollouts, policy_dir: Path) -> str:
@@ -173,16 +237,6 @@ def _check_policy(store: Rollouts, policy_dir: Path) -> str:
     if not store.attrs["temperature"] > 0:
         raise UserError(f"{store.path} was collected greedily; an update needs rollouts with --temperature above 0")
     return weights
-
-
-def _counts(selection: Selection, queries: int) -> dict[str, int]:
-    return {
-        "episodes": len(selection.kept),
-        "episodes_kept": int(selection.kept.sum()),
-        "groups": selection.groups,
-        "groups_kept": selection.groups_kept,
-        "queries": queries,
-    }
 
 
 def _copy(policy_dir: Path, folder: Path) -> None:

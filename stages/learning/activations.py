@@ -21,8 +21,6 @@ Away = Callable[[], AbstractContextManager[Any]]
 """makes a context in which what autograd saves goes elsewhere"""
 FRUGAL: tuple[Activations, ...] = ("keep", "recompute", "offload")
 """each takes less memory than the one before"""
-NOT_CONTENT = {"activations"}
-"""settings that change memory and speed alone: free to change when an update goes on"""
 
 
 @dataclass(frozen=True)

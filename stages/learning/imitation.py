@@ -7,13 +7,15 @@ t control steps of one.
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from stages.learning.activations import Activations, activations_of
+from data.errors import UserError
+from stages.learning.activations import ActivationSettings, activations_of
 from stages.policies.base import ACTION_DIM, Observation, Policy
 
 Tick = Callable[..., None]
@@ -54,18 +56,33 @@ def chunks(actions: np.ndarray, chunk: int, departs: np.ndarray) -> tuple[np.nda
 
 
 @dataclass(frozen=True)
-class ImitationSettings:
+class ImitationSettings(ActivationSettings):
     """The optimizer and the augmentation."""
 
-    steps: int
-    batch: int
-    lr: float
-    weight_decay: float
-    shift: int
-    smoothing: float
-    precision: str
-    seed: int
-    activations: Activations = "recompute"
+    steps: int = 1000
+    """optimizer steps"""
+    batch: int = 64
+    """moments a step"""
+    lr: float = 1e-3
+    """AdamW's learning rate at the start of the cosine; for a new policy, far too high for a pretrained one"""
+    weight_decay: float = 1e-2
+    """AdamW's weight decay"""
+    shift: int = 2
+    """pictures move by up to this many pixels"""
+    smoothing: float = 0.0
+    """weight of the bins beside the target; keeps a policy from few demonstrations from being sure of itself"""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """bf16 is faster only where the processor has instructions for it"""
+    seed: int = 0
+    """decides the first weights and the order of the moments"""
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or self.batch < 1:
+            raise UserError(f"sft settings steps and batch must be 1 or more, not {self.steps} and {self.batch}")
+        if self.lr <= 0 or self.weight_decay < 0 or self.shift < 0 or self.seed < 0:
+            raise UserError("sft setting lr must be above 0; weight_decay, shift and seed not below")
+        if not 0 <= self.smoothing < 1:
+            raise UserError(f"sft setting smoothing must be in [0, 1), not {self.smoothing}")
 
 
 def imitate(

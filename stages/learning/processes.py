@@ -5,7 +5,6 @@ Each is told what `torchrun` would tell it (rank, world size, where to meet), an
 outlives the process that started it, so that the same command can be run again at once.
 """
 
-import ctypes
 import json
 import os
 import signal
@@ -22,10 +21,10 @@ from typing import Any
 
 from data.cores import cores
 from data.errors import UserError
+from data.orphans import die_with_parent
 
 RANK, WORLD, LOCAL_WORLD = "RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE"
-LIBC = ctypes.CDLL(None)
-PR_SET_PDEATHSIG, BAD_INPUT, RESULT = 1, 2, "result.json"
+BAD_INPUT, RESULT = 2, "result.json"
 POLL, GRACE = 0.1, 3.0
 """seconds between two looks, and for the first process to say itself what another one met, too"""
 
@@ -113,15 +112,10 @@ def _start(
         subprocess.Popen, [sys.executable, "-m", "srpo_cli", *arguments], env=environment
     )
     if shown:
-        return start(preexec_fn=_end_with_parent)
+        return start(preexec_fn=die_with_parent)
     result = folder / RESULT if rank == 0 else Path(os.devnull)
     with _words(folder, rank).open("wb") as said, result.open("wb") as printed:
-        return start(preexec_fn=_end_with_parent, stdout=printed, stderr=said)
-
-
-def _end_with_parent() -> None:
-    """Be killed when the process that started this one is, whoever kills it (Linux)."""
-    LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        return start(preexec_fn=die_with_parent, stdout=printed, stderr=said)
 
 
 def _words(folder: Path, rank: int) -> Path:

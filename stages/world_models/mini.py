@@ -33,18 +33,22 @@ TUBELET = 2
 class MiniShape:
     """The size of the network."""
 
-    size: int
-    """S"""
-    patch: int
+    size: int = 64
+    """S, pixels a side"""
+    patch: int = 16
     """pixels a side of a token"""
-    frames: int
-    """F"""
-    width: int
-    """D"""
-    layers: int
-    heads: int
-    predictor_width: int
-    predictor_layers: int
+    frames: int = 8
+    """F, of a clip; two make a token"""
+    width: int = 192
+    """D, length of the embedding"""
+    layers: int = 4
+    """of the encoder"""
+    heads: int = 4
+    """of the encoder's attention and of the predictor's"""
+    predictor_width: int = 96
+    """narrower than the encoder, so that what is learnt stays in the encoder"""
+    predictor_layers: int = 2
+    """of the predictor"""
 
     @property
     def grid(self) -> int:

@@ -30,19 +30,30 @@ class CollapseError(Exception):
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """The optimizer, the masks and the augmentation; `stages.pretrain.PretrainSettings` explains each."""
+    """The optimizer, the masks and the augmentation."""
 
-    steps: int
-    batch: int
-    lr: float
-    warmup: float
-    weight_decay: float
-    ema: float
-    masked: float
-    blocks: int
-    shift: int
-    brightness: float
-    seed: int
+    steps: int = 1600
+    """optimizer steps"""
+    batch: int = 32
+    """clips a step"""
+    lr: float = 1e-3
+    """AdamW's learning rate at its highest"""
+    warmup: float = 0.1
+    """share of the steps in which it rises; after them it falls along a cosine"""
+    weight_decay: float = 0.04
+    """AdamW's weight decay, of matrices only"""
+    ema: float = 0.99
+    """momentum of the average encoder at the first step; it rises to 1"""
+    masked: float = 0.8
+    """share of the picture that is hidden from the encoder and predicted"""
+    blocks: int = 4
+    """into how many blocks the hidden part falls, about"""
+    shift: int = 4
+    """clips move by up to this many pixels"""
+    brightness: float = 0.1
+    """clips get brighter or darker by up to this share"""
+    seed: int = 0
+    """decides the first weights, the clips and what is hidden of them"""
 
 
 def train(

@@ -7,7 +7,7 @@ from typing import Literal
 import pytest
 
 from data.errors import UserError, unknown
-from data.settings import build, load_preset, override, parse_assignments, preset_names
+from data.settings import build, load_preset, parse_assignments, preset_names
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Example:
     ],
 )
 def test_set_reads_texts(text: str, key: str, value: object) -> None:
-    changed = override(Example(), [text])
+    changed = build(Example, parse_assignments([text]))
     assert getattr(changed, key) == value
     assert type(getattr(changed, key)) is type(value)
 
@@ -55,7 +55,7 @@ def test_set_reads_texts(text: str, key: str, value: object) -> None:
 )
 def test_what_does_not_fit_is_refused(text: str, message: str) -> None:
     with pytest.raises(UserError) as raised:
-        override(Example(), [text])
+        build(Example, parse_assignments([text]))
     assert message in str(raised.value)
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from data.errors import UserError
-from data.settings import override
+from data.settings import build, parse_assignments
 from data.store import RolloutStore
 from stages.learning.settings import UpdateSettings
 from stages.learning.trainer import Trainer
@@ -144,11 +144,11 @@ def test_refusals(store, tiny_folder, tmp_path, tiny_policy, made_up_store):
     greedy = made_up_store(tiny_policy, tiny_folder, name="greedy.zarr", temperature=0.0)
     refused("collected greedily", store=greedy)
     with pytest.raises(UserError, match="did you mean 'grpo'"):
-        override(SETTINGS, ["algorithm=grop"], "update")
+        build(UpdateSettings, parse_assignments(["algorithm=grop"]), "update")
     wrong = ["estimator=samples", "epochz=3", "minibatch=0", "negative_scale=-1", "gae_lambda=1.5", "average=tokens"]
     for assignment in (*wrong, "kl_estimator=k4"):
         with pytest.raises(UserError, match=assignment.split("=")[0][:5]):
-            override(SETTINGS, [assignment], "update")
+            build(UpdateSettings, parse_assignments([assignment]), "update")
 
 
 def test_a_critic_gives_every_query_its_own_advantage(store, tiny_folder, tmp_path):
