@@ -11,11 +11,13 @@ from srpo_cli.options import Json
 
 
 def command(
-    policies: Annotated[list[Path], typer.Argument(metavar="POLICY...", help="Policy folders.", show_default=False)],
+    policies: Annotated[
+        list[Path], typer.Argument(metavar="POLICY...", help="Policies: folders or Hub ids.", show_default=False)
+    ],
     policy_out: Annotated[Path, typer.Option("--out", help="Where the mean goes.")],
     json: Json = False,
 ) -> None:
-    """Make one policy of several of a run: the mean of their weights, often better than each of them.
+    """Make one policy of several of a run: the mean of their weights.
 
     Example: `srpo average runs/a/policies/0{80,90,99} --out mean`
     """

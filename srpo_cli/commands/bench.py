@@ -138,7 +138,11 @@ def bench_progress(
 def bench_policy(
     policy: Annotated[
         Path | None,
-        typer.Argument(metavar="POLICY", help="A policy folder; none: random weights.", show_default=False),
+        typer.Argument(
+            metavar="POLICY",
+            help="A policy: its folder, or owner/name[@revision] on the Hub; none: random weights.",
+            show_default=False,
+        ),
     ] = None,
     size: Annotated[
         str | None,

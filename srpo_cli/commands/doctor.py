@@ -14,7 +14,9 @@ from srpo_cli.options import Json
 ClearCache = Annotated[bool, typer.Option("--clear-cache", help="Remove what srpo keeps in the cache folder first.")]
 Folder = Annotated[
     Path | None,
-    typer.Option("--policy", help="Whether a policy keeps docs/policies.md, too.", show_default=False),
+    typer.Option(
+        "--policy", help="Whether a policy (folder or Hub id) keeps docs/policies.md, too.", show_default=False
+    ),
 ]
 
 

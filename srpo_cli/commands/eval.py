@@ -6,9 +6,9 @@ from typing import Annotated, Any
 
 import typer
 
-from srpo_cli.commands.collect import rates_table, success, work
 from srpo_cli.console import emit, err, out, progress
 from srpo_cli.options import Assign, Engine, Horizon, Inits, Json, Look, Seed, Suite, Tasks, Workers
+from srpo_cli.tables.rates import rates_table, success, work
 
 
 def command(

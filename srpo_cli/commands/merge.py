@@ -11,7 +11,9 @@ from srpo_cli.options import Json
 
 
 def command(
-    policy: Annotated[Path, typer.Argument(metavar="POLICY", help="A policy folder of adapters.", show_default=False)],
+    policy: Annotated[
+        Path, typer.Argument(metavar="POLICY", help="A policy of adapters: folder or Hub id.", show_default=False)
+    ],
     policy_out: Annotated[Path, typer.Option("--out", help="Where the whole policy goes.")],
     json: Json = False,
 ) -> None:

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from srpo_cli.commands.collect import work
 from srpo_cli.console import interval, out, percent, table
+from srpo_cli.tables.rates import work
 from stages.compare import p_cell
 
 NOTES = (

@@ -27,11 +27,11 @@ LEGEND = {
 }
 
 
-def bench_policy(folder: Path | None, settings: PolicyBenchSettings, tick: Tick | None = None) -> dict[str, Any]:
+def bench_policy(policy: str | Path | None, settings: PolicyBenchSettings, tick: Tick | None = None) -> dict[str, Any]:
     """Measure everything; what fails (memory, a kernel) is a row with `error` instead of figures.
 
     Args:
-        folder: of a policy; none: OpenVLA-OFT with random weights.
+        policy: folder or Hub id; none: OpenVLA-OFT with random weights.
         settings: what and how often.
         tick: told of every measurement done.
 
@@ -46,11 +46,11 @@ def bench_policy(folder: Path | None, settings: PolicyBenchSettings, tick: Tick 
     """
     device = torch.device(device_of(settings.device))
     start = now(device)
-    subject = open_subject(folder, settings, device)
+    subject = open_subject(policy, settings, device)
     bench = _Bench(subject, settings, tick)
     result: dict[str, Any] = {
-        "policy": folder and str(folder),
-        "size": None if folder else settings.size or "openvla-oft",
+        "policy": policy and str(policy),
+        "size": None if policy else settings.size or "openvla-oft",
         "machine": _machine(device),
         "network": _network(subject) | {"seconds": now(device) - start},
         "act": list(bench.acting()),

@@ -16,6 +16,7 @@ from stages.policies.base import load_policy, read_config
 from stages.policies.openvla_oft import OpenVLAPolicy
 from stages.policies.openvla_oft.released import settings_of
 from stages.policies.openvla_oft.weights import WeightFiles
+from stages.policies.source import policy_folder
 
 BYTES = {"bf16": 2, "fp32": 4}
 REAL = "openvla-oft"
@@ -23,20 +24,21 @@ ROOM = 1.1
 """times the weights: what is surely enough to act with"""
 
 
-def open_subject(folder: Path | None, settings: PolicyBenchSettings, device: torch.device) -> Subject:
+def open_subject(policy: str | Path | None, settings: PolicyBenchSettings, device: torch.device) -> Subject:
     """What is measured, on `device`.
 
     Args:
-        folder: of a policy; none: random weights.
+        policy: folder or Hub id; none: random weights.
 
     Raises:
         UserError: no policy, weights larger than the free memory, no peft where it is needed, a number of images that
             the policy does not see, a folder and a size.
     """
-    if folder is None:
+    if policy is None:
         return _random(settings, device)
     if settings.size is not None:
-        raise UserError(f"give a policy ({folder}) or --size, not both: a size is that of random weights")
+        raise UserError(f"give a policy ({policy}) or --size, not both: a size is that of random weights")
+    folder = policy_folder(policy)
     config = read_config(folder)
     if base_of(folder, config) is not None:
         raise UserError(f"{folder} holds adapters alone; measure the policy they belong to, or fold them: `srpo merge`")
@@ -45,9 +47,9 @@ def open_subject(folder: Path | None, settings: PolicyBenchSettings, device: tor
     if settings.lora:
         need_peft(NEED)
     check_room(_stored(folder), device)
-    policy = load_policy(folder, device)
-    assert isinstance(policy, OpenVLAPolicy)
-    return OpenVLASubject(policy.module, (policy.settings.images,))
+    loaded = load_policy(folder, device)
+    assert isinstance(loaded, OpenVLAPolicy)
+    return OpenVLASubject(loaded.module, (loaded.settings.images,))
 
 
 def check_room(needed: float, device: torch.device, hint: str = "") -> None:
