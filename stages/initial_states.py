@@ -23,7 +23,7 @@ from stages.sim.tasks import draw_inits
 DECAY = 0.8
 """what an episode counts for an iteration later: the policy changes"""
 REMEMBERED = 15
-"""iterations before; the oldest counts a thirtieth"""
+"""iterations before; the oldest counts a twentieth"""
 PRIOR = 2.0
 """episodes that an initial state is given which went as its task's did"""
 HARD, REFILL = 2, 1
