@@ -8,8 +8,9 @@ from stages.bench import agreement as a
 from stages.bench.pair import Pair, Run
 from stages.bench.scenarios import Scenario, find_scenarios
 from stages.sim.physics.controller import R_REST
+from stages.sim.physics.stepping import SUBSTEPS
 from stages.sim.replay import smooth_actions
-from stages.sim.simulator import SUBSTEPS, Simulator
+from stages.sim.simulator import Simulator
 from stages.sim.tasks import N_INITS, SUITES, initial_states, suite_tasks
 
 GOAL = suite_tasks("libero_goal")

@@ -6,7 +6,8 @@ import pytest
 
 from stages.sim import provider
 from stages.sim.physics import controller as c
-from stages.sim.simulator import SUBSTEPS, Simulator
+from stages.sim.physics.stepping import SUBSTEPS
+from stages.sim.simulator import Simulator
 from stages.sim.tasks import suite_tasks
 
 
