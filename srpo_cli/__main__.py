@@ -45,6 +45,8 @@ def _command_line_error(error: Exception, arguments: list[str]) -> int:
     names = [word for word in arguments[:1] if word in COMMANDS]
     names += [word for word in arguments[1:2] if names == ["bench"] and word.isalpha()]
     message = " ".join(error.format_message().split())  # type: ignore[attr-defined]
+    if not message:  # the help, which typer has printed, is the answer to a command line without a command
+        return 2
     return _say(f"{message.rstrip('.')}; see `srpo {' '.join([*names, '--help'])}`", 2)
 
 

@@ -31,12 +31,14 @@ def average_policies(policies: Sequence[str | Path], out: str | Path) -> dict[st
         policies (digests), weights (digest of `out`), out, up_to_date.
 
     Raises:
-        UserError: fewer than two policies, or of different networks; one that cannot be loaded; an `out` that holds
-            something else.
+        UserError: fewer than two policies, one given twice, or of different networks; one that cannot be loaded; an
+            `out` that holds something else.
     """
     folders, out = [policy_folder(policy) for policy in policies], Path(out)
     if len(folders) < 2:
         raise UserError("an average needs two policies or more")
+    if len({folder.resolve() for folder in folders}) < len(folders):
+        raise UserError("an average takes each policy once, and one is given twice")
     for folder in folders[1:]:
         _check_alike(folders[0], folder)
     weights = [weights_digest(folder) for folder in folders]

@@ -18,7 +18,7 @@ from stages.evaluate import EvalSettings
 from stages.learning.advantages import relative_to_group
 from stages.learning.algorithms import ALGORITHMS
 from stages.learning.settings import UpdateSettings
-from stages.progress.settings import RewardSettings, reward_settings
+from stages.progress.settings import PRESETS, RewardSettings, reward_settings
 from stages.sft import SftSettings
 from stages.world_models.registry import lasting_world_model
 
@@ -165,6 +165,8 @@ def load_recipe(preset: str, assignments: Sequence[str] = ()) -> Recipe:
         UserError: an unknown preset, section or setting (with the nearest name), or an impossible value.
     """
     sections = {name: dict(values) for name, values in load_preset(preset).items()}
+    if "reward" in sections:
+        sections["reward"] = _beyond_preset(sections["reward"])
     for path, value in parse_assignments(assignments).items():
         section, dot, key = path.partition(".")
         if not dot:
@@ -195,6 +197,12 @@ def make_recipe(sections: Mapping[str, Mapping[str, Any]]) -> Recipe:
             given = {key: value for key, value in shared.items() if key in known}
             parts[name] = build(cls, given | dict(sections.get(name, {})), name)
     return Recipe(**parts, reward_preset=preset)
+
+
+def _beyond_preset(reward: Mapping[str, Any]) -> dict[str, Any]:
+    """A reward section without what its preset says anyway, so that `--set reward.preset` replaces that one whole."""
+    implied = PRESETS.get(str(reward.get("preset", "paper")))
+    return {key: value for key, value in reward.items() if key == "preset" or value != getattr(implied, key, None)}
 
 
 def _where(key: str) -> str:

@@ -3,13 +3,14 @@
 import textwrap
 import typing
 from collections.abc import Mapping
-from dataclasses import MISSING, Field, fields
+from dataclasses import MISSING, Field, asdict, fields
 from typing import Any
 
 import tomli_w
 
 from data.descriptions import descriptions
 from data.settings import type_name
+from stages.progress.settings import PRESETS
 from stages.recipe import SECTIONS, Recipe
 
 WIDTH = 118
@@ -23,18 +24,25 @@ def as_preset(recipe: Recipe, task: Mapping[str, Any], only: str | None = None) 
     for name, cls in SECTIONS.items():
         if only in (None, name):
             shared = {} if only else task
-            parts += [f"[{name}]", *_section(cls, getattr(recipe, name), shared, _first(name, recipe)), ""]
+            implied = asdict(PRESETS[recipe.reward_preset]) if name == "reward" else {}
+            parts += [f"[{name}]", *_section(cls, getattr(recipe, name), shared, implied, _first(name, recipe)), ""]
     return "\n".join(parts).rstrip() + "\n"
 
 
-def _section(cls: type[Any], settings: Any, shared: Mapping[str, Any], first: list[str]) -> list[str]:
+def _section(
+    cls: type[Any], settings: Any, shared: Mapping[str, Any], implied: Mapping[str, Any], first: list[str]
+) -> list[str]:
+    """Its lines; what a preset within the section says anyway is commented out, so that another one can be named."""
     hints, meanings, lines = typing.get_type_hints(cls), descriptions(cls), first
     for field in fields(cls):
         value = getattr(settings, field.name)
         if field.name not in shared or shared[field.name] != value:
             meaning = textwrap.wrap(meanings.get(field.name, ""), WIDTH - 2)
             remark = type_name(hints[field.name]) + _otherwise(field, value)
-            lines = [*lines, *(f"# {line}" for line in meaning), f"{_assignment(field.name, value)}    # {remark}"]
+            line = f"{_assignment(field.name, value)}    # {remark}"
+            if field.name in implied and implied[field.name] == value:
+                line = f"# {line.removeprefix('# ')}, of the preset"
+            lines = [*lines, *(f"# {part}" for part in meaning), line]
     return lines
 
 

@@ -199,6 +199,14 @@ def test_one_line_exit_2_and_nothing_changed(
     assert fingerprint(inputs) == before
 
 
+@pytest.mark.parametrize("words", [[], ["bench"]])
+def test_without_a_command_there_is_help_and_no_error(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(words) == 2
+    printed = capsys.readouterr()
+    assert "Usage: srpo" in printed.out + printed.err
+    assert "srpo:" not in printed.err
+
+
 def test_json_error_keeps_stdout_empty(inputs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["reward", str(inputs / "none.zarr"), "--json"]) == 2
     assert capsys.readouterr().out == ""

@@ -60,3 +60,8 @@ def test_adapters_of_one_policy(tiny_policy: MiniPolicy, tiny_folder: Path, tmp_
 def test_one_policy_is_no_average(tiny_folder: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="two policies or more"):
         average_policies([tiny_folder], tmp_path / "mean")
+
+
+def test_a_policy_counts_once(tiny_folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="one is given twice"):
+        average_policies([tiny_folder, tiny_folder / ".." / tiny_folder.name], tmp_path / "mean")

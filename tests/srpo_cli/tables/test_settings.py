@@ -1,14 +1,16 @@
 """`srpo settings`: a preset written out in full is the same preset."""
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
+import tomli_w
 
 from data.descriptions import descriptions
 from data.settings import load_preset, preset_names
 from srpo_cli.__main__ import run
 from srpo_cli.tables.settings import as_preset
+from stages.progress.settings import PRESETS
 from stages.recipe import SECTIONS, load_recipe
 
 
@@ -18,6 +20,19 @@ def test_written_out_it_is_the_same_recipe(tmp_path: Path, preset: str) -> None:
     file = tmp_path / "mine.toml"
     file.write_text(as_preset(recipe, load_preset(preset)["task"]))
     assert load_recipe(str(file)) == recipe
+
+
+def test_another_reward_preset_replaces_the_one_of_a_file_whole(tmp_path: Path) -> None:
+    recipe = load_recipe("laptop", ["reward.all_fail=zero"])
+    file = tmp_path / "mine.toml"
+    file.write_text(as_preset(recipe, load_preset("laptop")["task"]))
+    wanted = replace(PRESETS["paper"], all_fail="zero")
+    assert load_recipe(str(file), ["reward.preset=paper", "encode.moments=0"]).reward == wanted
+    file.write_text(file.read_text().replace('preset = "path"', 'preset = "paper"'))
+    assert load_recipe(str(file)).reward == wanted
+    known = {key: value for key, value in recipe.sections()["reward"].items() if value is not None}
+    file.write_text(tomli_w.dumps({"reward": known}))
+    assert load_recipe(str(file), ["reward.preset=paper"]).reward == wanted
 
 
 def test_no_setting_is_without_its_meaning() -> None:
