@@ -41,7 +41,7 @@ def open_root(path: str | Path, mode: Mode) -> zarr.Group:
         with reaching(path):
             return _open(plain(path), mode)
     except (FileNotFoundError, GroupNotFoundError) as error:
-        raise UserError(f"no rollout store at {path}; make one with `srpo collect` or `srpo demo`") from error
+        raise UserError(f"no rollout store at {path}; {_instead(path)}") from error
     except (ValueError, KeyError, zipfile.BadZipFile) as error:
         raise UserError(f"{path} is not a Zarr v3 group or is damaged ({error}); make it again") from error
 
@@ -63,6 +63,11 @@ def reaching(path: str | Path) -> Iterator[None]:
         if not is_url(path) or isinstance(error, GroupNotFoundError):
             raise
         raise UserError(f"cannot reach {path}: {error}; check the address, its settings and credentials") from error
+
+
+def _instead(path: str | Path) -> str:
+    inside = [] if is_url(path) else sorted(Path(path).glob("*.zarr*"))
+    return f"it holds stores: give one, as {inside[0]}" if inside else "make one with `srpo collect` or `srpo demo`"
 
 
 def connect(url: str) -> tuple[Any, str]:
@@ -99,7 +104,7 @@ def _open(path: str, mode: Mode) -> zarr.Group:
 
 def packed_file(local: Path) -> Path | None:
     """The `.zip` that a store was packed into, if it is there in the folder's place."""
-    packed = local if local.suffix == ".zip" else local.with_name(local.name + ".zip")
+    packed = local if local.suffix == ".zip" else Path(f"{local}.zip")
     return packed if packed.is_file() and not local.is_dir() else None
 
 

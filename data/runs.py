@@ -54,18 +54,32 @@ class Run:
             UserError: the folder holds a run with other settings (told one by one), or something else.
         """
         run = cls(folder)
-        wanted = plain_sections(settings)
+        run.check(settings, defaults, retired)
         if run.settings_file.is_file():
-            _check_same(run.settings(), wanted, plain_sections(defaults or {}), retired or {}, run.folder)
             return run
-        if run.folder.exists() and (not run.folder.is_dir() or any(run.folder.iterdir())):
-            raise UserError(f"{folder} exists and is not a run of srpo; choose another folder")
         try:
             run.folder.mkdir(parents=True, exist_ok=True)
-            write_atomically(run.settings_file, tomli_w.dumps(wanted))
+            write_atomically(run.settings_file, tomli_w.dumps(plain_sections(settings)))
         except OSError as error:
             raise UserError(f"cannot write {folder} ({error.strerror}); choose a writable folder") from error
         return run
+
+    def check(
+        self,
+        settings: Mapping[str, Mapping[str, Any]],
+        defaults: Mapping[str, Any] | None = None,
+        retired: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Find out whether `start` would go on, or begin; write nothing.
+
+        Raises:
+            UserError: as `start`.
+        """
+        if self.settings_file.is_file():
+            wanted, newer = plain_sections(settings), plain_sections(defaults or {})
+            _check_same(self.settings(), wanted, newer, retired or {}, self.folder)
+        elif self.folder.exists() and (not self.folder.is_dir() or any(self.folder.iterdir())):
+            raise UserError(f"{self.folder} exists and is not a run of srpo; choose another folder")
 
     @classmethod
     def open(cls, folder: str | Path) -> "Run":
@@ -187,6 +201,11 @@ class Run:
         return lines
 
 
+def is_run(folder: str | Path) -> bool:
+    """Whether a path is a run directory."""
+    return Run(folder).settings_file.is_file()
+
+
 def write_atomically(path: Path, text: str) -> None:
     """Write a text file so that a kill leaves the old one or the new one."""
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
@@ -217,16 +236,20 @@ def _check_same(
     retired: Mapping[str, Any],
     folder: Path,
 ) -> None:
+    changed = []
     for section in sorted({*old, *new}):
         default, gone = defaults.get(section, {}), retired.get(section, {})
         before, after = {**default, **old.get(section, {})}, new.get(section, {})
         for key in sorted({*before, *after}):
             as_default = key in gone and before.get(key) == gone[key] and after.get(key) == default.get(key)
             if before.get(key) != after.get(key) and not as_default:
-                raise UserError(
-                    f"{folder} was started with {section}.{key} = {before.get(key)!r}, now {after.get(key)!r}; "
-                    "use the same settings to go on, or another folder"
-                )
+                changed.append(f"{section}.{key} = {before.get(key)!r}, now {after.get(key)!r}")
+    if changed:
+        more = f" (and {len(changed) - 3} more)" if len(changed) > 3 else ""
+        raise UserError(
+            f"{folder} was started with {'; '.join(changed[:3])}{more}: use the same settings to go on "
+            f"(`srpo loop {folder}`, without --preset and --set, takes its own), or another folder"
+        )
 
 
 def _plain(value: Any) -> Any:

@@ -47,6 +47,8 @@ def _command_line_error(error: Exception, arguments: list[str]) -> int:
     message = " ".join(error.format_message().split())  # type: ignore[attr-defined]
     if not message:  # the help, which typer has printed, is the answer to a command line without a command
         return 2
+    if "No such command" in message:
+        names = names[:1]
     return _say(f"{message.rstrip('.')}; see `srpo {' '.join([*names, '--help'])}`", 2)
 
 

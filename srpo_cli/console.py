@@ -11,14 +11,13 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from data.watching import Tick
+
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
 
 IS_FIRST = os.environ.get("RANK", "0") == "0"
 """Not another process of a group (`stages.learning.processes`)"""
-
-Tick = Callable[..., None]
-"""`tick(done, total, note="")`: called by a stage whenever it got further."""
 
 
 def emit(result: Mapping[str, Any], as_json: bool, show: Callable[[Mapping[str, Any]], None]) -> None:

@@ -5,7 +5,7 @@ stopped and only adds what a run under way has made since.
 """
 
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -15,14 +15,13 @@ from data.lineage import digest
 from data.paired import paired
 from data.runs import Run
 from data.settings import content
+from data.watching import Tell, Watch
 from stages.compare import verdict
-from stages.evaluate import EvalSettings, Outcomes, Watch, evaluate_episodes, planned
+from stages.evaluate import EvalSettings, Outcomes, evaluate_episodes, planned
 from stages.sim.settings import make_pool
 
 GOES_WITH = {"suite": ("tasks", "horizon", "episodes"), "tasks": ("episodes",), "inits": ("episodes",)}
 """Setting -> those whose values mean nothing without it: task numbers of another suite, episodes of other places."""
-Tell = Callable[[dict[str, Any]], None]
-"""Called with each policy's entry of `policies` as soon as it is there."""
 
 
 def evaluate_run(

@@ -21,13 +21,14 @@ from data.joined import Rollouts, open_rollouts
 from data.rates import store_rates
 from data.shards import WHOLE, Shard
 from data.store import DONE, Plan, RolloutStore
+from data.watching import Tick
 from stages.initial_states import REFILL, REMEMBERED, Draw, share_out, spread, starts_left
 from stages.policies.acting import episode_seeds, make_actor, one_thread
 from stages.policies.base import Policy, identity, load_policy
 from stages.policies.source import policy_folder
 from stages.sim.settings import RolloutSettings, make_pool
 from stages.sim.tasks import Task, select_inits, select_tasks
-from stages.sim.workers.filling import Tick, fill, rollout_request
+from stages.sim.workers.filling import fill, rollout_request
 from stages.sim.workers.pool import Pool
 
 

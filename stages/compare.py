@@ -14,7 +14,8 @@ import numpy as np
 from data.errors import UserError
 from data.paired import paired
 from data.store import RolloutStore
-from stages.evaluate import EvalSettings, Outcomes, Watch, evaluate_episodes, planned
+from data.watching import Watch
+from stages.evaluate import EvalSettings, Outcomes, evaluate_episodes, planned
 from stages.policies.base import identity, load_policy
 from stages.sim.settings import make_pool
 from stages.sim.tasks import Task, task_names

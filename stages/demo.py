@@ -8,7 +8,7 @@ Legend: N = tasks x per_task episodes, T control steps at most, t control steps 
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ from data.errors import UserError, unknown
 from data.lineage import digest
 from data.rates import store_rates
 from data.store import DONE, Episode, Layout, Plan, RolloutStore
+from data.watching import Tick
 from stages.sim.expert import ScriptedExpert, check_task, expert_digest
 from stages.sim.lapses import Lapse, LapsingExpert, draw_lapse
 from stages.sim.looks.render import LOOKS
@@ -39,7 +40,6 @@ LAPSE_RECIPE = 2
 """Raised whenever what a lapse comes to changes."""
 MISTAKES, LAPSES = 1_000, 1_001
 """The streams of random numbers that these come from, apart from every attempt's."""
-Tick = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,8 @@ class DemoSettings:
     noise: float = 0.3
     """standard deviation of the noise on the executed motion (0.3 of it on rotations); the label stays clean"""
     mistakes: float = 0.0
-    """share of the episodes that go wrong on purpose at some stage (`stages.sim.mistakes`); above 0 the pace varies"""
+    """share of the episodes that go wrong for good at some stage (stall, go astray, miss, let go); above 0 the pace
+    varies"""
     lapses: float = 0.0
     """share of the episodes in which a grasp misses or the object is let go, and the expert tries again"""
     seed: int = 0

@@ -12,7 +12,7 @@ An episode whose `inputs` equal the hash of its states is up to date; any other 
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from data.labels import choose_label
 from data.lineage import digest
 from data.shards import WHOLE, Shard
 from data.store import RolloutStore
+from data.watching import Tick
 from stages.clips import CAMERAS, Clips, Source
 from stages.encoding import Wanted, encode_episodes
 from stages.world_models.base import EncoderOptions, WorldModel
@@ -67,7 +68,7 @@ def encode_store(
     world_model: str = "efficientnet-lite0",
     label: str | None = None,
     settings: EncodeSettings | None = None,
-    progress: Callable[..., None] | None = None,
+    progress: Tick | None = None,
     shard: Shard = WHOLE,
 ) -> dict[str, Any]:
     """Encode what is not yet encoded under the label; a second call with the same settings writes nothing.
@@ -183,7 +184,7 @@ def _encode_rows(
     clips: Clips,
     wanted: Wanted,
     inputs: dict[int, int],
-    progress: Callable[..., None] | None,
+    progress: Tick | None,
 ) -> None:
     """Write the rows of an episode, then that it is there."""
     tick = progress or (lambda *_: None)

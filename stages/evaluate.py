@@ -5,8 +5,8 @@ store is kept if a place is given for it, and an interrupted evaluation then goe
 """
 
 import tempfile
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,17 +18,15 @@ from data.checkpoint import read_record
 from data.errors import UserError
 from data.rates import store_rates
 from data.store import DONE, Plan, RolloutStore
+from data.watching import Tick
 from stages.policies.acting import episode_seeds, make_actor, one_thread
 from stages.policies.base import Policy, identity, load_policy
 from stages.policies.source import policy_folder
-from stages.policies.trained import repeats
+from stages.policies.trained import repeats, suites
 from stages.sim.settings import RolloutSettings, make_pool
 from stages.sim.tasks import Task, select_inits, select_tasks
-from stages.sim.workers.filling import Tick, fill, rollout_request
+from stages.sim.workers.filling import fill, rollout_request
 from stages.sim.workers.pool import Pool
-
-Watch = Callable[[str, str], AbstractContextManager[Callable[..., None]]]
-"""`with watch(title, unit) as tick`: shows the progress of one part of something longer."""
 
 
 @dataclass(frozen=True)
@@ -100,8 +98,8 @@ def evaluate(
 
     Returns:
         The rates of `data.rates.store_rates`, with trained_on (episodes that start where training did; none: not
-        known), inits, temperature, horizon, look, policy, versions, what `PoolReport.summary` gives, and what
-        `Policy.first_look` told.
+        known), trained_suites (where it trained; likewise), inits, temperature, horizon, look, policy, versions, what
+        `PoolReport.summary` gives, and what `Policy.first_look` told.
 
     Raises:
         UserError: settings that fit nothing, a policy that does not load, an `out` that holds other rollouts.
@@ -132,8 +130,12 @@ def evaluate_episodes(
         store, report = fill(path, request, actor, workers, progress, skip_errors=settings.skip_errors)
         rates, outcomes = store_rates(store), Outcomes.of(store)
     told = {key: store.attrs[key] for key in ("suite", "inits", "temperature", "horizon", "look", "policy", "versions")}
-    trained_on = repeats(read_record(policy), settings.suite, plan.task, plan.init_state)
-    return {**rates, **told, "trained_on": trained_on, **report.summary(), **actor.figures}, outcomes
+    record = read_record(policy)
+    training = {
+        "trained_on": repeats(record, settings.suite, plan.task, plan.init_state),
+        "trained_suites": suites(record),
+    }
+    return {**rates, **told, **training, **report.summary(), **actor.figures}, outcomes
 
 
 def planned(settings: EvalSettings) -> tuple[list[Task], Plan]:

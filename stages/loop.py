@@ -18,11 +18,12 @@ from data.errors import UserError
 from data.paths import bury, pack
 from data.runs import Run
 from data.store import RolloutStore
+from data.watching import Tell, Tick, Watch
 from stages.average import average_policies
 from stages.collect import Refill, collect
 from stages.demo import make_demos
 from stages.encode import encode_store
-from stages.evaluate import Watch, evaluate
+from stages.evaluate import evaluate
 from stages.learning.launching import Launch, settings_words
 from stages.learning.optimizer import STATE_FILE
 from stages.learning.processes import result_together
@@ -41,9 +42,6 @@ from stages.start import check_start, start_from
 from stages.tracking import check_tracker, tracking
 from stages.update import update_policy
 from stages.world_models.registry import check_world_model, label_of
-
-Tell = Callable[[dict[str, Any]], None]
-"""Called with what a stage came to, as it stands in metrics.jsonl."""
 
 
 def run_loop(
@@ -68,14 +66,11 @@ def run_loop(
         UserError: impossible settings, a folder with another run, what does not fit the memory or the disk, or a
             tracker that does not start; see the stages for the rest.
     """
-    if iterations < 0:
-        raise UserError(f"--iterations must be 0 (only the start) or more, not {iterations}")
-    if track:
-        check_tracker(track)
+    check_request(folder, recipe, iterations, track)
     began, launch = time.monotonic(), launch or Launch()
     check_room(folder, recipe, iterations, this_machine(launch.processes, launch.shares_out))
     _check_sources(recipe, new=not Run(folder).policies())
-    run = Run.start(folder, recipe.sections(), make_recipe({}).sections(), RETIRED)
+    run = Run.start(folder, *_settings(recipe))
     with run.alone(), tracking(run, track) as follow, make_pool(recipe.collect) as pool:
 
         def told(record: dict[str, Any]) -> None:
@@ -100,6 +95,24 @@ def run_loop(
             tidy(run, recipe, n)
     last = {m["stage"]: m for m in run.metrics() if m["iteration"] == iterations}
     return {"run": str(folder), "iterations": iterations, "last": last, "seconds": time.monotonic() - began}
+
+
+def check_request(folder: str | Path, recipe: Recipe, iterations: int, track: str | None = None) -> None:
+    """What can be told of a call before anything is loaded or written.
+
+    Raises:
+        UserError: a negative number of iterations, an unknown tracker, a folder with another run or something else.
+    """
+    if iterations < 0:
+        raise UserError(f"--iterations must be 0 (only the start) or more, not {iterations}")
+    if track:
+        check_tracker(track)
+    Run(folder).check(*_settings(recipe))
+
+
+def _settings(recipe: Recipe) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, Any]], dict[str, dict[str, Any]]]:
+    """What a run's settings are checked against: the recipe's, the defaults of newer ones, and those that are gone."""
+    return recipe.sections(), make_recipe({}).sections(), RETIRED
 
 
 def _check_sources(recipe: Recipe, new: bool) -> None:
@@ -189,7 +202,7 @@ class _Stages:
         if due and not self._run.logged(n, "eval"):
             self._do(n, "eval", "episodes", lambda tick: self._evaluate(n, pool, tick))
 
-    def _evaluate(self, n: int, pool: Pool, tick: Callable[..., None]) -> dict[str, Any]:
+    def _evaluate(self, n: int, pool: Pool, tick: Tick) -> dict[str, Any]:
         run, settings = self._run, self._recipe.eval
         numbers, policy = settings.averaged(n), run.policy(n)
         if len(numbers) > 1:
@@ -199,9 +212,7 @@ class _Stages:
         result = evaluate(policy, settings, run.evaluation(n), pool, tick, self._resident.get(policy))
         return result | {"averaged": len(numbers)}
 
-    def _collect(
-        self, n: int, store: Path, pool: Pool, tick: Callable[..., None], refill: Refill | None = None
-    ) -> dict[str, Any]:
+    def _collect(self, n: int, store: Path, pool: Pool, tick: Tick, refill: Refill | None = None) -> dict[str, Any]:
         recipe = self._recipe.collect
         settings = replace(recipe, seed=iteration_seed(recipe.seed, n), temperature=recipe.cooled(n))
         policy, earlier = self._run.policy(n - 1), []
@@ -211,7 +222,7 @@ class _Stages:
         result = collect(store, policy, settings, pool, tick, earlier=earlier, acting=acting, refill=refill)
         return result | {"temperature": settings.temperature}
 
-    def _encode(self, store: Path, tick: Callable[..., None]) -> dict[str, Any]:
+    def _encode(self, store: Path, tick: Tick) -> dict[str, Any]:
         return encode_store(store, self._recipe.encode.world_model, self._label, self._recipe.encode, tick)
 
     def _reward(self, n: int, rounds: Sequence[Path]) -> dict[str, Any]:
@@ -220,7 +231,7 @@ class _Stages:
         earlier = [store for k in range(1, n) for store in rounds_of(self._run, k)]
         return reward_store(rounds[0], settings, embedding, label, earlier, more=rounds[1:])
 
-    def _refill(self, n: int, pool: Pool, tick: Callable[..., None]) -> dict[str, Any]:
+    def _refill(self, n: int, pool: Pool, tick: Tick) -> dict[str, Any]:
         recipe, rounds = self._recipe, [self._run.rollouts(n)]
         collected = []
         for number in range(1, recipe.collect.refill + 1):
@@ -236,7 +247,7 @@ class _Stages:
                 self._reward(n, rounds)
         return round_figures(collected, groups_lacking(rounds, recipe.reward_preset, recipe.update))
 
-    def _do(self, n: int, stage: str, unit: str, work: Callable[[Callable[..., None]], dict[str, Any]]) -> None:
+    def _do(self, n: int, stage: str, unit: str, work: Callable[[Tick], dict[str, Any]]) -> None:
         began, pause = time.monotonic(), time.monotonic() - self._ended
         title = f"{stage} {n}" if n else stage
         with self._watch(title, unit) as tick:

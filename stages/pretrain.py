@@ -7,7 +7,7 @@ Legend: E episodes of all stores times cameras, M moments of each, S pixels a si
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import product
 from pathlib import Path
@@ -20,6 +20,7 @@ from data.errors import UserError, unknown
 from data.lineage import digest, digest_files
 from data.paths import is_url, plain
 from data.store import RolloutStore
+from data.watching import Tick
 from stages.clips import CAMERAS, Clips
 from stages.learning.threads import torch_threads
 from stages.world_models.base import frame_indices
@@ -28,7 +29,6 @@ from stages.world_models.mini_training import CollapseError, TrainingSettings, t
 
 SMALLEST_HEAD = 6
 """numbers of a head, so that each of time, row and column turns a pair of them (rotary positions)"""
-Tick = Callable[..., None]
 
 
 @dataclass(frozen=True)

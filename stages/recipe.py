@@ -87,7 +87,7 @@ class RunSettings:
     keep_images: int = 3
     """iterations whose images are kept; older ones are rendered anew from the states when someone looks"""
     keep_policies: int = 10
-    """of the older policies every tenth, say, is kept; the last two always are"""
+    """of the older policies one in so many is kept: every tenth by default; the last two always are"""
     pack_after: int = 20
     """iterations after which a store becomes one zip file; 0: never"""
 
@@ -142,7 +142,7 @@ class Recipe:
         return sections
 
 
-RETIRED = {"update": {"credit": "episode", "max_logprob_gap": 1e-3}}
+RETIRED: dict[str, dict[str, Any]] = {"update": {"credit": "episode", "max_logprob_gap": 1e-3}}
 """What run.toml of an earlier version says where this one's default does the same: such a run goes on."""
 
 SECTIONS: dict[str, type[Any]] = {
@@ -173,6 +173,25 @@ def load_recipe(preset: str, assignments: Sequence[str] = ()) -> Recipe:
             raise UserError(f"--set {path}: say which section, {_where(path)}")
         sections.setdefault(section, {})[key] = value
     return make_recipe(sections)
+
+
+def own_recipe(settings: Mapping[str, Mapping[str, Any]]) -> Recipe:
+    """The recipe that a run was started with, from what its run.toml says.
+
+    Raises:
+        UserError: as `load_recipe`.
+    """
+
+    def gone(section: str, key: str, value: Any) -> bool:
+        known = {f.name for f in fields(SECTIONS[section])} if section in SECTIONS else set()
+        return key not in known and RETIRED.get(section, {}).get(key) == value
+
+    return make_recipe(
+        {
+            section: {key: value for key, value in values.items() if not gone(section, key, value)}
+            for section, values in settings.items()
+        }
+    )
 
 
 def make_recipe(sections: Mapping[str, Mapping[str, Any]]) -> Recipe:

@@ -4,7 +4,7 @@ Reads `step/state` and `step/label` (or `step/action`) of the finished, successf
 what the policy would have seen at every control step; writes a policy folder with a record of what it was made from.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -18,6 +18,7 @@ from data.errors import UserError
 from data.lineage import digest
 from data.settings import content
 from data.store import RolloutStore
+from data.watching import Tick
 from stages.learning.adapting import AdapterSettings, make_trainable
 from stages.learning.imitation import Demonstrations, ImitationSettings, chunks, imitate
 from stages.learning.threads import torch_threads
@@ -28,8 +29,6 @@ from stages.policies.trained import KEY as HISTORY
 from stages.policies.trained import extend_history
 from stages.sim.simulator import Simulator
 from stages.sim.tasks import suite_tasks
-
-Tick = Callable[..., None]
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from data.labels import choose_label
 from data.lineage import digest, digest_files
 from data.settings import content
 from data.store import RolloutStore
+from data.watching import Tick
 from stages.learning.adapting import become, make_trainable
 from stages.learning.algorithms import ALGORITHMS
 from stages.learning.batch import Batch, Selection, build_batch, rollouts_digest, select
@@ -42,7 +43,6 @@ from stages.policies.trained import KEY as HISTORY
 from stages.policies.trained import extend_history
 
 Fill = Callable[[Path], None]
-Tick = Callable[..., None]
 
 
 def update_policy(

@@ -160,4 +160,6 @@ def trained_line(result: Mapping[str, Any]) -> str:
     count = result["trained_on"]
     if count is None:
         return "overlap with training: unknown, the policy does not say where it was trained"
-    return f"overlap with training: {count} of {result['n']} episodes start where the policy was trained"
+    told = f"overlap with training: {count} of {result['n']} episodes start where the policy was trained"
+    known = result["trained_suites"]
+    return told if not known or result["suite"] in known else f"{told}, on {', '.join(known)}"

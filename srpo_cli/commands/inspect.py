@@ -50,11 +50,11 @@ def command(
 
     Example: `srpo inspect runs/a/eval/060.zarr --failures`
     """
-    from data.runs import Run
+    from data.runs import Run, is_run
     from srpo_cli.report import text
 
     _refuse_misplaced(source, episode, reward, failures, {"video": video, "image": image, "count": count})
-    if _is_run(source):
+    if is_run(source):
         emit(_run_facts(Run.open(source)), json, text.show_run)
     elif reward is not None:
         _show_reward(source, reward, count or COUNT, image, json)
@@ -71,10 +71,11 @@ def _refuse_misplaced(
 ) -> None:
     """Options that belong to others: extras are video, image and count, None where they are not given."""
     from data.errors import UserError
+    from data.runs import is_run
 
     if (episode is not None) + (reward is not None) + failures > 1:
         raise UserError("give one of --episode I, --reward LABEL and --failures")
-    if _is_run(source) and (failures or any(given is not None for given in (episode, reward, *extras.values()))):
+    if is_run(source) and (failures or any(given is not None for given in (episode, reward, *extras.values()))):
         raise UserError(f"{source} is a run; give one of its stores: `srpo inspect {source}/rollouts/000.zarr ...`")
     if extras["video"] and episode is None:
         raise UserError("a video is of one episode; give --episode I")
@@ -82,10 +83,6 @@ def _refuse_misplaced(
         raise UserError("pictures are of one episode or of a reward; give --episode I or --reward LABEL")
     if extras["count"] and reward is None:
         raise UserError("--count is for --reward LABEL")
-
-
-def _is_run(source: str) -> bool:
-    return (Path(source) / "run.toml").is_file()
 
 
 def _run_facts(run: Any) -> dict[str, Any]:

@@ -17,7 +17,13 @@ if TYPE_CHECKING:
     from stages.recipe import Recipe
 
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="The run's folder, made or gone on with.")]
-Preset = Annotated[str, typer.Option(help="laptop, quick, openvla, or a TOML file.")]
+Preset = Annotated[
+    str | None,
+    typer.Option(
+        help="laptop, quick, openvla, or a TOML file; default: laptop, or what the run was started with.",
+        show_default=False,
+    ),
+]
 Iterations = Annotated[int, typer.Option(help="Iterations in all, earlier calls included; 0: the start.")]
 Track = Annotated[
     str | None,
@@ -37,7 +43,7 @@ Devices = Annotated[int, typer.Option(help="Plan for so many of them, weights sh
 
 def command(
     run: RunFolder,
-    preset: Preset = "laptop",
+    preset: Preset = None,
     policy: Start = None,
     iterations: Iterations = 200,
     track: Track = None,
@@ -52,9 +58,11 @@ def command(
     """Post-train a policy: demonstrations, imitation, then iterations of collect, encode, reward, update.
 
     With `--policy` the run starts from that policy instead of demonstrations (setting run.policy). Stopped at any
-    moment, the same command goes on where it was. `--set section.key=value` changes one setting. `collect.refill=N`
-    (dynamic sampling): groups that teach nothing are replaced by further ones, in N rounds at most. Updates are done by
-    `--processes N`, or as `--accelerate CONFIG` says (docs/scale.md); all else by one process.
+    moment, the same command goes on where it was; so does `srpo loop RUN` alone, with the settings that it began with.
+
+    `--set section.key=value` changes one setting. `collect.refill=N` (dynamic sampling): groups that teach nothing are
+    replaced by further ones, in N rounds at most. Updates are done by `--processes N`, or as `--accelerate CONFIG` says
+    (docs/scale.md); all else by one process.
 
     `srpo settings` lists the settings.
 
@@ -66,22 +74,32 @@ def command(
     """
     from stages.learning.launching import launch_of
     from stages.learning.processes import alone
-    from stages.loop import run_loop
-    from stages.recipe import load_recipe
+    from stages.loop import check_request, run_loop
 
     alone("loop")
     launch = launch_of(accelerate, processes)
     console = err if json else out
     lines = Lines(lambda text: console.print(text, soft_wrap=True, markup=False))
     start = [f"run.policy={policy}"] if policy else []
-    recipe = load_recipe(preset, [*assign, *start])
+    recipe = _recipe(run, preset, [*assign, *start])
     if plan:
+        check_request(run, recipe, iterations, track)
         _plan(run, recipe, iterations, _machine(memory, devices, launch), json)
         return
     if memory is not None or devices != 1:
         raise UserError("--memory and --devices change a plan only: add --plan")
     result = run_loop(run, recipe, iterations, progress, lines.tell, track, launch)
     emit(result, json, lambda r: out.print(f"{r['run']}: {r['iterations']} iterations; see `srpo report {r['run']}`"))
+
+
+def _recipe(run: Path, preset: str | None, assignments: list[str]) -> "Recipe":
+    """What is asked for; where nothing is, what the run was started with."""
+    from data.runs import Run, is_run
+    from stages.recipe import load_recipe, own_recipe
+
+    if preset is None and not assignments and is_run(run):
+        return own_recipe(Run(run).settings())
+    return load_recipe(preset or "laptop", assignments)
 
 
 def _machine(memory: float | None, devices: int, launch: "Launch") -> "Machine":

@@ -25,9 +25,13 @@ def command(
     init: Annotated[int, typer.Option(help="Recorded initial state, 0-49.")] = 0,
     engine: Annotated[str, typer.Option(help="fast (ours) or libero (its own OffScreenRenderEnv, slow).")] = "fast",
     look: Annotated[str | None, typer.Option(help="lite or full; libero draws full only.", show_default=False)] = None,
-    image: Annotated[Path | None, typer.Option(help="Picture of the last moment, upright.", show_default=False)] = None,
-    camera: Annotated[str, typer.Option(help="agentview or robot0_eye_in_hand.")] = "agentview",
-    size: Annotated[int, typer.Option(help="Pixels a side.")] = 256,
+    image: Annotated[
+        Path | None, typer.Option(help="Picture of the last moment: .png or .jpg.", show_default=False)
+    ] = None,
+    camera: Annotated[
+        str | None, typer.Option(help="Its camera: agentview (the default) or robot0_eye_in_hand.", show_default=False)
+    ] = None,
+    size: Annotated[int | None, typer.Option(help="Its pixels a side; default: 256.", show_default=False)] = None,
     json: Json = False,
 ) -> None:
     """Replay actions from a recorded initial state and write one state a control step, plus the first.
@@ -46,9 +50,11 @@ def command(
         raise UserError(f"--task {task} is not a task number; `srpo suites {suite}` lists them")
     chosen = select_tasks(suite, str(task))[0]
     wanted = load_actions(actions)
+    if image is None and (camera is not None or size is not None):
+        raise UserError("--camera and --size are of a picture; add --image OUT.png")
+    camera, size = camera or "agentview", 256 if size is None else size
     check_request(camera, size)
-    if image is not None and image.suffix.lower() not in PICTURES:
-        raise UserError(f"--image {image}: a picture ends in {', '.join(PICTURES)}")
+    _check_targets(out_file, image)
     done = replay(chosen, init, wanted, engine, look)
     _write(out_file, lambda path: _save(path, done.states))
     if image is not None:
@@ -57,6 +63,13 @@ def command(
     first = int(np.argmax(done.success)) if done.success.any() else None
     result = {"task": chosen.name, "init": init, "engine": engine, "steps": len(wanted), "first_success": first}
     emit({**result, "out": str(out_file), "image": str(image) if image else None}, json, _show)
+
+
+def _check_targets(out_file: Path, image: Path | None) -> None:
+    if out_file.suffix != ".npy":
+        raise UserError(f"--out {out_file}: the states go to a file that ends in .npy")
+    if image is not None and image.suffix.lower() not in PICTURES:
+        raise UserError(f"--image {image}: a picture ends in {', '.join(PICTURES)}")
 
 
 def _show(result: Mapping[str, Any]) -> None:

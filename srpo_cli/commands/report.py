@@ -25,9 +25,13 @@ def command(
     Example: `srpo report runs/a --out a.html`
     """
     from data.errors import UserError
-    from srpo_cli.report.build import is_run, write_report
+    from data.runs import is_run
+    from data.store import RolloutStore
+    from srpo_cli.report.build import write_report
 
     if result_file is None:
+        if not is_run(sources[0]):
+            RolloutStore.open(sources[0])
         if len(sources) > 1 or not is_run(sources[0]):
             raise UserError("say where the report goes: --out FILE.html")
         result_file = Path(sources[0]) / "report.html"

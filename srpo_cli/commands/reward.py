@@ -43,8 +43,8 @@ def command(
 ) -> None:
     """Reward every episode: 1 for a success, up to alpha for a failure that came near one.
 
-    `path` compares paths of moments: encode with --set moments=16. FILE.npz holds embedding (N, D) (for `path` moments
-    (N, m, d)), success (N,) and task (N,).
+    `path` compares paths of moments: encode with --set moments=16. FILE.npz holds the arrays embedding (N, D), success
+    (N,) and task (N,); for `path`, moments (N, m, d) in place of embedding.
 
     `srpo settings --section reward` lists what `--set` takes.
 
@@ -91,7 +91,10 @@ def _show(result: Mapping[str, Any]) -> None:
     title = f"{'up to date' if result['up_to_date'] else 'rewards'}: {where}"
     columns = ["task", "name", "successes", "failures", "centres", "clusters", "failures get"]
     caption = "clusters: centres that clustering found · failures get: min, mean, max"
-    out.print(table(title, columns, [_row(task) for task in result["tasks"]], caption))
+    rows = [_row(task) for task in result["tasks"]]
+    if "label" not in result:  # arrays, whose tasks have no names
+        columns, rows = columns[:1] + columns[2:], [row[:1] + row[2:] for row in rows]
+    out.print(table(title, columns, rows, caption))
     for task in result["tasks"]:
         if task["all_fail"] and task["source"] == "none" and result["settings"]["alpha"] > 0:
             err.print(f"task {task['task']}: no success to measure against, its {task['failures']} failures get 0")

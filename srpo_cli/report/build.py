@@ -1,12 +1,13 @@
 """From runs and stores to one HTML page."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from data.errors import UserError
-from data.runs import Run
+from data.runs import Run, is_run
 from data.store import RolloutStore
+from data.watching import Tick
 from srpo_cli import __version__
 from srpo_cli.report import history, page, reward_sections, sections, stores
 from srpo_cli.report.overview import store_overview
@@ -16,7 +17,7 @@ from srpo_cli.report.words import store_words
 FOOTER = "Made by srpo {version}: Self-Referential Policy Optimization, arXiv 2511.15605."
 
 
-def report_html(sources: Sequence[str], progress: Callable[..., None] | None = None) -> str:
+def report_html(sources: Sequence[str], progress: Tick | None = None) -> str:
     """A page about runs and rollout stores, in the order given; whatever is missing in one is said, not drawn.
 
     Raises:
@@ -28,11 +29,6 @@ def report_html(sources: Sequence[str], progress: Callable[..., None] | None = N
         if progress:
             progress(i + 1, len(sources))
     return page.page(" · ".join(_name(source) for source in sources), parts, FOOTER.format(version=__version__))
-
-
-def is_run(source: str | Path) -> bool:
-    """Whether a path is a run directory."""
-    return (Path(source) / "run.toml").is_file()
 
 
 def run_part(run: Run) -> list[str]:
@@ -95,7 +91,7 @@ def _name(path: str | Path) -> str:
     return Path(path).name or str(path)
 
 
-def write_report(sources: Sequence[str], out: Path, progress: Callable[..., None] | None = None) -> dict[str, Any]:
+def write_report(sources: Sequence[str], out: Path, progress: Tick | None = None) -> dict[str, Any]:
     """Write the page; returns out, bytes, sources, and of each run what its wall time went into (`history.shares`).
 
     Raises:

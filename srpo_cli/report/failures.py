@@ -9,7 +9,8 @@ import numpy as np
 
 from data.errors import UserError
 from data.store import RolloutStore
-from srpo_cli.console import Tick, out, percent, table
+from data.watching import Tick
+from srpo_cli.console import out, percent, table
 from stages.sim.milestones import MILESTONES, Milestones
 from stages.sim.tasks import suite_tasks
 

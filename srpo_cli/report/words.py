@@ -70,14 +70,13 @@ def figures(value: float, digits: int = 4) -> str:
 
 
 def update_words(label: Mapping[str, Any]) -> str:
-    """The settings, flat."""
-    settings = label.get("settings") or {}
-    shown = {key: value for key, value in {**settings, **label}.items() if isinstance(value, str | int | float)}
-    return ", ".join(f"{key} {_short(value)}" for key, value in shown.items() if key != "label")
+    """The algorithm, the settings that are not its defaults, and what the update used and made."""
+    from stages.learning.settings import UpdateSettings
 
-
-def _short(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    default, settings = asdict(UpdateSettings()), label["settings"]
+    changed = [f"{key}={value}" for key, value in settings.items() if key in default and value != default[key]]
+    made = f"{label['groups_kept']} of {label['groups']} groups, {label['queries']} queries, reward {label['reward']}"
+    return f"{', '.join(changed) or 'defaults'}; {made}"
 
 
 WORDS = {"encode": encode_words, "reward": reward_words, "update": update_words}

@@ -15,12 +15,17 @@ from stages.recipe import SECTIONS, Recipe
 
 WIDTH = 118
 TASK = "goes to every section that has such a setting; a section's own value wins"
-REWARD_PRESET = "where the settings of this section start from: paper, siirl, cosine, path or binary"
+OWN = {"world_model": "in `srpo encode` the option --world-model"}
+LOOP = "a loop's own"
+REWARD_PRESET = (
+    "where the settings of this section start from: paper, siirl, cosine, path or binary; in `srpo reward` --preset"
+)
 
 
 def as_preset(recipe: Recipe, task: Mapping[str, Any], only: str | None = None) -> str:
     """All settings of `recipe`, or of the section `only`. What `task` shares out is not repeated below it."""
-    parts = [] if only else [f"[task]    # {TASK}", *(_assignment(key, value) for key, value in task.items()), ""]
+    shares = [f"[task]    # {TASK}", *(_assignment(key, value) for key, value in task.items()), ""]
+    parts = shares if only in (None, "task") else []
     for name, cls in SECTIONS.items():
         if only in (None, name):
             shared = {} if only else task
@@ -38,12 +43,18 @@ def _section(
         value = getattr(settings, field.name)
         if field.name not in shared or shared[field.name] != value:
             meaning = textwrap.wrap(meanings.get(field.name, ""), WIDTH - 2)
-            remark = type_name(hints[field.name]) + _otherwise(field, value)
+            remark = type_name(hints[field.name]) + _otherwise(field, value) + _elsewhere(cls, field.name)
             line = f"{_assignment(field.name, value)}    # {remark}"
             if field.name in implied and implied[field.name] == value:
                 line = f"# {line.removeprefix('# ')}, of the preset"
             lines = [*lines, *(f"# {part}" for part in meaning), line]
     return lines
+
+
+def _elsewhere(cls: type[Any], name: str) -> str:
+    """What the stage's own command has in place of a setting that only a loop knows."""
+    own = cls.__name__.endswith("Recipe") and name in cls.__annotations__
+    return f"; {OWN.get(name, LOOP)}" if own else ""
 
 
 def _first(section: str, recipe: Recipe) -> list[str]:

@@ -6,7 +6,6 @@ when every position is nudged by 1e-15, 1e-12 or 1e-10. Where that is as much, t
 itself: contacts amplify the last digit, and only the outcomes of many episodes can be compared.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +13,7 @@ import numpy as np
 
 from data.errors import UserError
 from data.rates import wilson
+from data.watching import Tick
 from stages.bench.pair import Pair, Run
 from stages.bench.scenarios import Scenario, find_scenarios
 from stages.sim.expert import ScriptedExpert, check_task
@@ -33,8 +33,6 @@ NOISES = (0.0, 0.3, 0.8)
 KINDS = ("enters", "leaves", "misses")
 EPISODE = 60
 """Control steps of a paired episode that starts near the goal; a scripted one may take the suite's horizon."""
-
-Progress = Callable[[int, int, str], None]
 
 
 @dataclass
@@ -67,7 +65,7 @@ class _Paired:
         return {"n": len(self.outcomes), "equal": sum(o == t for o, t in self.outcomes), "ours": ours, "libero": libero}
 
 
-def check_suite(suite: str, tasks: str = "all", episodes: int = 0, progress: Progress | None = None) -> dict[str, Any]:
+def check_suite(suite: str, tasks: str = "all", episodes: int = 0, progress: Tick | None = None) -> dict[str, Any]:
     """Compare the engines on tasks of a suite; about 20 s a task, and 5 s an episode.
 
     Args:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from stages.sim.workers.filling import Tick
+from data.watching import Tick
 
 
 class Meter:

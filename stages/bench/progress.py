@@ -9,7 +9,7 @@ Legend: N episodes of all stores, K prefixes.
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import product
@@ -19,6 +19,7 @@ import numpy as np
 
 from data.errors import UserError, unknown
 from data.store import RolloutStore
+from data.watching import Tick
 from stages.bench.progress_scores import Scores, score
 from stages.clips import CAMERAS
 from stages.encode import EncodeSettings, encode_store
@@ -34,7 +35,6 @@ EMBEDDING_DISTANCES = {
     "cosine": RewardSettings(distance="cosine"),
 }
 """What is compared on embeddings: the reward's own distances; the paper's is `l2`, to the centres of clusters."""
-Tick = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from data.watching import Tick
 from stages.bench.child import Child
 from stages.bench.measure import spread, timed
 from stages.bench.medians import median
@@ -18,7 +19,6 @@ from stages.sim.looks.render import CAMERAS
 from stages.sim.replay import smooth_actions
 from stages.sim.simulator import Simulator
 from stages.sim.tasks import Task, select_tasks
-from stages.sim.workers.filling import Tick
 
 SIZES = {"lite": (64, 96, 128, 256), "full": (128, 256)}
 """Pixels a side; LIBERO draws those of full."""

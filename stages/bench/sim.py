@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from data.watching import Tick
 from stages.bench.episodes import Schedule, bench_episodes
 from stages.bench.measure import spread
 from stages.bench.memory import bench_memory
@@ -17,7 +18,6 @@ from stages.bench.start import bench_collect_start, bench_worker_start
 from stages.bench.step import bench_step
 from stages.bench.stub import LOOKS
 from stages.sim.tasks import select_tasks
-from stages.sim.workers.filling import Tick
 
 STARTS = 3
 LOADED = {"full": 3, "lite": 10}

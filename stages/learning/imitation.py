@@ -5,7 +5,7 @@ t control steps of one.
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,10 +15,9 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from data.errors import UserError
+from data.watching import Tick
 from stages.learning.activations import ActivationSettings, activations_of
 from stages.policies.base import ACTION_DIM, Observation, Policy
-
-Tick = Callable[..., None]
 
 
 @dataclass(frozen=True)

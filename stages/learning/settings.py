@@ -15,7 +15,7 @@ class TrainerSettings(ActivationSettings, ObjectiveSettings):
     """The algorithm's loss and the optimizer."""
 
     algorithm: str = "grpo"
-    """a name of `ALGORITHMS`"""
+    """grpo (relative to the group), ppo (with a critic), awr (weighted regression) or bc (imitates the successes)"""
     epochs: int = 2
     """passes over the batch"""
     minibatch: int = 128

@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from data.errors import UserError
+from data.watching import Tick
 from stages.learning.activations import FRUGAL, Activations, activations_of
 from stages.learning.adapting import become
 from stages.learning.algorithms import ALGORITHMS
@@ -30,8 +31,6 @@ from stages.learning.precision import full_precision, logprob_tolerance
 from stages.learning.settings import TrainerSettings
 from stages.learning.sharding import gathered, shard, sharding_asked, state_dict_of, whole_of
 from stages.policies.base import ACTION_DIM, Policy, log_probabilities, save_policy, token_logprob
-
-Tick = Callable[..., None]
 
 
 class Trainer:

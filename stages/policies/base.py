@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from data.errors import UserError
 from data.lineage import digest_files
+from data.runs import is_run
 from stages.learning.activations import blocks_of
 from stages.learning.precision import full_precision
 from stages.policies.adapted import adapters_digest, base_of
@@ -277,7 +278,11 @@ def read_config(folder: Path) -> dict:
     """
     file = folder / "config.json"
     if not folder.is_dir():
-        raise UserError(f"no policy folder {folder}; `srpo sft STORE --out {folder}` makes one")
+        raise UserError(
+            f"no policy folder {folder}; `srpo sft STORE --out {folder}` makes one, owner/name is on the Hub"
+        )
+    if is_run(folder):
+        raise UserError(f"{folder} is a run, no policy; give one of {folder}/policies")
     if not file.is_file():
         raise UserError(f"{folder} holds no config.json, so it is no policy; `srpo sft STORE --out DIR` makes one")
     return read_json(file)

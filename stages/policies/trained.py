@@ -42,6 +42,11 @@ def repeats(record: Mapping[str, Any], suite: str, task: np.ndarray, init: np.nd
     return sum(int(i) in seen.get(str(int(t)), ()) for t, i in zip(task, init, strict=True))
 
 
+def suites(record: Mapping[str, Any]) -> list[str] | None:
+    """The suites that the policy was trained on; none where the record does not say."""
+    return sorted(record[KEY]) if KEY in record else None
+
+
 def _seen(histories: Sequence[History]) -> dict[str, dict[str, set[int]]]:
     seen: dict[str, dict[str, set[int]]] = {}
     for history in histories:

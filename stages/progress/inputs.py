@@ -57,7 +57,7 @@ def check_embedding(embedding: np.ndarray, n: int, paths: bool = False, what: st
     if not paths and (embedding.ndim != 2 or embedding.shape[1] == 0):
         raise UserError(f"{what} must be (N, D) with D >= 1, not {embedding.shape}")
     if len(embedding) != n:
-        raise UserError(f"{what} has {len(embedding)} rows, success has {n}; give one row an episode")
+        raise UserError(f"{what} has {len(embedding)} rows, success has {n}; give both one row an episode")
     if embedding.dtype.kind not in "fiu":
         raise UserError(f"{what} must hold real numbers, not {embedding.dtype}")
     rows = embedding.astype(np.float64)

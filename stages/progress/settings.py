@@ -14,11 +14,11 @@ class RewardSettings:
 
     distance: Literal["l2", "l2_squared", "cosine", "dtw"] = "l2"
     """from a failure to a centre, on the raw embeddings: ||h-c||, ||h-c||^2 or 1-cos(h, c); or dtw, between paths of
-    moments, whatever their tempo (`paths.dtw_table`)"""
+    moments, whatever their tempo (dynamic time warping)"""
     centre: Literal["mean", "medoid", "each"] = "mean"
     """what stands for a cluster: its mean, its most central member, or every success for itself (no clustering)"""
     radius: Literal["gap", "fixed"] = "gap"
-    """DBSCAN's radius: read from the data (see `references.gap_radius`), or `eps`"""
+    """DBSCAN's radius: read from the data, where their distances have a gap, or `eps`"""
     gap: float = 3.0
     """radius=gap: how many times farther apart clusters must be than their members"""
     eps: float = 0.5

@@ -62,7 +62,7 @@ def check_actions(actions: np.ndarray, name: str) -> np.ndarray:
     """The same as (T, 7) f64.
 
     Raises:
-        UserError: another shape, no action, or anything but finite numbers.
+        UserError: another shape, no action, or anything but finite numbers in [-1, 1].
     """
     actions = np.asarray(actions)
     if actions.ndim != 2 or actions.shape[1] != 7 or len(actions) == 0:
@@ -75,6 +75,9 @@ def check_actions(actions: np.ndarray, name: str) -> np.ndarray:
     bad = np.flatnonzero(~np.isfinite(actions).all(axis=1))
     if len(bad):
         raise UserError(f"{name}: action {bad[0]} holds NaN or infinity; wanted are finite numbers")
+    far = np.flatnonzero((np.abs(actions) > 1).any(axis=1))
+    if len(far):
+        raise UserError(f"{name}: action {far[0]} leaves [-1, 1], to which LIBERO clips; clip it if that is meant")
     return actions
 
 

@@ -5,18 +5,17 @@ Legend: E episodes, M moments of each, B clips a step, F frames a clip, S pixels
 
 import math
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from data.watching import Tick
 from stages.world_models.base import frame_indices
 from stages.world_models.mini import Jepa, MiniShape, normalise, target_features
 from stages.world_models.mini_masks import block_masks
 
-Tick = Callable[..., None]
 COLLAPSED_SPREAD = 1e-2
 """of the pooled features, whose tokens have variance 1: below it, all clips look alike"""
 COLLAPSED_RANK = 1.5

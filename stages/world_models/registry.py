@@ -44,7 +44,9 @@ def module_of(name: str) -> str:
         from stages.world_models.hub import config_of
 
         return "vjepa2" if config_of(name).get("model_type") == "vjepa2" else "transformers_models"
-    raise unknown("world model", name, WORLD_MODELS)
+    raise UserError(
+        f"{unknown('world model', name, (*WORLD_MODELS, OWN))}, a folder, a .pt file or owner/name on the Hub"
+    )
 
 
 def check_world_model(name: str) -> None:

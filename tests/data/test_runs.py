@@ -18,6 +18,15 @@ def test_a_run_goes_on_with_the_same_settings_only(tmp_path: Path) -> None:
     assert Run.open(tmp_path / "r").settings()["update"] == {"betas": [0.9, 0.99], "kl": "none"}
 
 
+def test_all_that_differs_is_told_and_how_to_go_on(tmp_path: Path) -> None:
+    Run.start(tmp_path / "r", {"a": dict.fromkeys("bcdef", 0)})
+    told = rf"a\.b = 0, now 1; a\.c = 0, now 1; a\.d = 0, now 1 \(and 2 more\): .*`srpo loop {tmp_path / 'r'}`"
+    with pytest.raises(UserError, match=told):
+        Run(tmp_path / "r").check({"a": dict.fromkeys("bcdef", 1)})
+    Run(tmp_path / "s").check({"a": {"b": 1}})
+    assert not (tmp_path / "s").exists()
+
+
 def test_a_setting_newer_than_the_run_was_at_its_default(tmp_path: Path) -> None:
     Run.start(tmp_path / "r", SETTINGS)
     newer = SETTINGS | {"update": SETTINGS["update"] | {"entropy": 0.0}}

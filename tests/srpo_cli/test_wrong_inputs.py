@@ -133,7 +133,18 @@ WRONG = [
     ("demo task", "demo x.zarr --tasks 77", "77"),
     ("demo count", "demo x.zarr --tasks 2 --per-task 0", "per_task"),
     ("demo of another suite", "demo x.zarr --suite libero_goal --tasks 7", "libero_object"),
-    ("bench of nothing", "bench smi", "Did you mean 'sim'"),
+    ("bench of nothing", "bench smi", "Did you mean 'sim'?; see `srpo bench --help`"),
+    ("a preset for a checkpoint", "loop r --preset openvla", "no policy folder CHECKPOINT"),
+    ("a plan of no iterations", "loop r --preset quick --iterations -1 --plan", "--iterations must be 0"),
+    ("a plan of another run", "loop bare --preset quick --plan", "bare was started with"),
+    ("a plan with a tracker", "loop r --preset quick --track wand --plan", "did you mean 'wandb'"),
+    ("a run as policy", "collect x.zarr --policy bare", "bare is a run, no policy; give one of bare/policies"),
+    ("stores as store", "inspect .", "it holds stores: give one, as "),
+    ("a report of nothing", "report none", "no rollout store at none"),
+    ("a report without place", "report store.zarr", "--out FILE.html"),
+    ("far actions", "replay --suite libero_object --task 0 --actions far.npy --out s.npy", "action 1 leaves [-1, 1]"),
+    ("states to a text", "replay --suite libero_object --task 0 --actions a.npy --out s.txt", "ends in .npy"),
+    ("camera of no picture", "replay --suite libero_object --task 0 --actions a.npy --out s.npy --size 9", "--image"),
     ("read-only run", "loop /proc/run --preset quick", "/proc/run"),
     ("no argument", "encode", "STORE"),
 ]
@@ -162,6 +173,7 @@ def spoil(folder: Path) -> None:
     save(folder / "lacking.npz", success=None)
     np.save(folder / "a.npy", np.zeros((3, 7)))
     np.save(folder / "nan.npy", nan(np.zeros((3, 7))))
+    np.save(folder / "far.npy", np.array([[1.0] * 7, [1.0] * 6 + [-1.01]]))
     np.save(folder / "six.npy", np.zeros((3, 6)))
 
 

@@ -62,7 +62,7 @@ def test_kept_evaluation_is_up_to_date_and_knows_training(policy: Path, tmp_path
     (policy / "srpo.json").write_text(json.dumps(record))
     again = evaluate(policy, SETTINGS, tmp_path / "eval.zarr")
     assert again["up_to_date"]
-    assert again["trained_on"] == 3
+    assert again["trained_on"] == 3 and again["trained_suites"] == ["libero_object"]
     assert again["rate"] == first["rate"]
 
 

@@ -18,10 +18,10 @@ from pathlib import Path
 from data.errors import UserError
 from data.runs import Run, replace_folder, write_atomically
 from data.shards import WHOLE, Shard
+from data.watching import Tell, Watch
 from stages.bench.learning.curves import Row, curve
 from stages.bench.learning.settings import LearningSettings
-from stages.evaluate import Watch
-from stages.loop import Tell, run_loop
+from stages.loop import run_loop
 from stages.recipe import make_recipe
 
 Runs = dict[tuple[str, str], dict[int, list[Row]]]

@@ -9,13 +9,13 @@ import torch
 import transformers
 from torch import nn
 
+from data.watching import Tick
 from stages.bench.policy.acting import act, ratio
 from stages.bench.policy.learning import learn
 from stages.bench.policy.opening import open_subject
 from stages.bench.policy.settings import PolicyBenchSettings
 from stages.bench.policy.subjects import OpenVLASubject, Subject
 from stages.bench.policy.timing import measured, now
-from stages.sim.workers.filling import Tick
 from stages.world_models.preparing import device_of
 
 LEGEND = {

@@ -19,6 +19,7 @@ from data.paths import remove_tree
 from data.query import Decide
 from data.shards import WHOLE, Shard
 from data.store import DONE, SKIPPED, Layout, Plan, RolloutStore
+from data.watching import Tick
 from stages.sim.provider import check_versions
 from stages.sim.settings import RolloutSettings
 from stages.sim.tasks import FIXTURE_SEED, Task, initial_state, task_names
@@ -26,8 +27,6 @@ from stages.sim.workers.messages import Finished, Job, Start
 from stages.sim.workers.pool import Pool, PoolReport
 
 PROPRIO = 8
-Tick = Callable[[int, int, str], None]
-"""`tick(done, total, note)`: called whenever an episode is in the store."""
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import pytest
 from data.runs import Run
 from srpo_cli.__main__ import run
 from srpo_cli.tables.plan import size, span
+from stages.recipe import load_recipe
 
 
 def test_a_plan_is_printed_and_nothing_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -20,7 +21,7 @@ def test_a_plan_is_printed_and_nothing_run(tmp_path: Path, capsys: pytest.Captur
 
 
 def test_the_time_that_is_left(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    begun = Run.start(tmp_path / "run", {})
+    begun = Run.start(tmp_path / "run", load_recipe("quick").sections())
     begun.policy(1).mkdir(parents=True)
     for stage in ("collect", "update"):
         begun.log(1, stage, {"seconds": 1800.0})
@@ -35,6 +36,16 @@ def test_what_does_not_fit_ends_with_2(tmp_path: Path, capsys: pytest.CaptureFix
     plan = json.loads(told.out)
     assert plan["memory"]["free"] == 4e7 and plan["policy"]["trained"] < 5e5
     assert len(told.err.splitlines()) == 1 and plan["problems"][0] in told.err
+
+
+def test_a_run_goes_on_with_its_own_settings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = str(tmp_path / "run")
+    sections = load_recipe("quick", ["task.seed=3", "collect.horizon=77"]).sections()
+    sections["update"]["credit"] = "episode"  # as an earlier version wrote it
+    Run.start(folder, sections)
+    assert run(["loop", folder, "--plan", "--iterations", "4"]) == 0
+    assert run(["loop", folder, "--plan", "--preset", "quick", "--set", "task.seed=3"]) == 2
+    assert "collect.horizon = 77, now 160: use" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

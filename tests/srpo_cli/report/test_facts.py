@@ -1,6 +1,7 @@
 """The facts of stores, episodes and runs against values worked by hand."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from srpo_cli.report import history
 from srpo_cli.report.overview import episode_details, store_overview
 from srpo_cli.report.stores import choose_episodes, usual_label
 from srpo_cli.report.words import label_words
+from stages.learning.settings import UpdateSettings
 from tests.srpo_cli.report.conftest import add_reward, metrics
 
 
@@ -81,6 +83,13 @@ def test_the_label_that_the_update_read_is_shown(store: RolloutStore) -> None:
 def test_reward_settings_in_words() -> None:
     label = {"label": "mine", "settings": {"distance": "cosine", "alpha": 0.5, "gone": 1}, "embedding": "pixels"}
     assert label_words("reward", label) == ("mine", "cosine with alpha=0.5, gone=1; embedding pixels")
+
+
+def test_update_settings_in_words() -> None:
+    settings = asdict(UpdateSettings(lr=1e-4)) | {"gone": 1}
+    made = {"groups_kept": 5, "groups": 20, "queries": 561, "reward": "path"}
+    label = {"label": "grpo", "settings": settings, **made}
+    assert label_words("update", label) == ("grpo", "lr=0.0001; 5 of 20 groups, 561 queries, reward path")
 
 
 def test_history() -> None:

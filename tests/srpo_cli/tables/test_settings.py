@@ -1,5 +1,7 @@
 """`srpo settings`: a preset written out in full is the same preset."""
 
+import json
+import tomllib
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -45,6 +47,21 @@ def test_one_section(capsys: pytest.CaptureFixture[str]) -> None:
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "[reward]" and "alpha = 0.5    # float; default: 0.8" in lines
     assert sum(line.startswith("[") for line in lines) == 1
+
+
+def test_the_section_that_is_shared_out(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["settings", "quick", "--section", "task", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"task": load_preset("quick")["task"]}
+    assert run(["settings", "quick", "--section", "task"]) == 0
+    assert tomllib.loads(capsys.readouterr().out) == {"task": load_preset("quick")["task"]}
+
+
+def test_what_only_a_loop_knows_is_marked(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["settings", "laptop"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    marked = {line.split(" = ")[0] for line in lines if line.endswith("a loop's own")}
+    assert marked == {"temperature_half", "refill", "every", "average"}
+    assert any(line.startswith("world_model = ") and "--world-model" in line for line in lines)
 
 
 def test_a_section_that_is_none(capsys: pytest.CaptureFixture[str]) -> None:
