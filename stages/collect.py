@@ -10,7 +10,6 @@ Legend: N = tasks x groups x samples episodes.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,12 +22,12 @@ from data.shards import WHOLE, Shard
 from data.store import DONE, Plan, RolloutStore
 from data.watching import Tick
 from stages.initial_states import REFILL, REMEMBERED, Draw, share_out, spread, starts_left
-from stages.policies.acting import episode_seeds, make_actor, one_thread
-from stages.policies.base import Policy, identity, load_policy
+from stages.policies.acting import episode_seeds
+from stages.policies.base import Policy, load_policy
 from stages.policies.source import policy_folder
-from stages.sim.settings import RolloutSettings, make_pool
+from stages.rolling import roll_out
+from stages.sim.settings import RolloutSettings
 from stages.sim.tasks import Task, select_inits, select_tasks
-from stages.sim.workers.filling import fill, rollout_request
 from stages.sim.workers.pool import Pool
 
 
@@ -144,25 +143,13 @@ def collect(
     before = [open_rollouts(rounds) for rounds in earlier[-REMEMBERED:]]
     rounds = [RolloutStore.open(path) for path in refill.rounds] if refill else []
     plan = make_plan(tasks, settings, before, refill.groups if refill else None, rounds)
-    request = rollout_request(
-        settings,
-        tasks,
-        plan,
-        acting.spec.chunk,
-        acting.spec.cameras,
-        settings.keep_images,
-        policy=identity(policy),
-        groups=settings.groups,
-        samples=settings.samples,
-        **({"draw": settings.draw} if settings.draw != "even" else {}),
-        **({"round": len(rounds), ASKED_GROUPS: refill.groups} if refill else {}),
+    asked: dict[str, Any] = {"groups": settings.groups, "samples": settings.samples}
+    asked |= {"draw": settings.draw} if settings.draw != "even" else {}
+    asked |= {"round": len(rounds), ASKED_GROUPS: refill.groups} if refill else {}
+    store, figures = roll_out(
+        path, policy, acting, settings, (tasks, plan), pool, progress, shard, settings.keep_images, **asked
     )
-    actor = make_actor(acting, request, settings)
-    with one_thread():
-        store, report = fill(
-            path, request, actor, pool or partial(make_pool, settings), progress, shard, settings.skip_errors
-        )
-    return {**store_rates(store), **_share(store, shard), **report.summary(), **actor.figures}
+    return {**store_rates(store), **_share(store, shard), **figures}
 
 
 def _share(store: RolloutStore, shard: Shard) -> dict[str, Any]:

@@ -6,9 +6,7 @@ store is kept if a place is given for it, and an interrupted evaluation then goe
 
 import tempfile
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +17,13 @@ from data.errors import UserError
 from data.rates import store_rates
 from data.store import DONE, Plan, RolloutStore
 from data.watching import Tick
-from stages.policies.acting import episode_seeds, make_actor, one_thread
-from stages.policies.base import Policy, identity, load_policy
+from stages.policies.acting import episode_seeds
+from stages.policies.base import Policy, load_policy
 from stages.policies.source import policy_folder
 from stages.policies.trained import repeats, suites
-from stages.sim.settings import RolloutSettings, make_pool
+from stages.rolling import roll_out
+from stages.sim.settings import RolloutSettings
 from stages.sim.tasks import Task, select_inits, select_tasks
-from stages.sim.workers.filling import fill, rollout_request
 from stages.sim.workers.pool import Pool
 
 
@@ -120,14 +118,9 @@ def evaluate_episodes(
     policy = policy_folder(policy)
     acting = acting or load_policy(policy, "auto")
     tasks, plan = planned(settings)
-    spec, who = acting.spec, identity(policy)
-    request = rollout_request(settings, tasks, plan, spec.chunk, spec.cameras, keep_images=False, policy=who)
-    actor = make_actor(acting, request, settings)
-    with ExitStack() as stack:
-        stack.enter_context(one_thread())
-        path = out or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="srpo-eval-"))) / "eval.zarr"
-        workers = pool or partial(make_pool, settings)
-        store, report = fill(path, request, actor, workers, progress, skip_errors=settings.skip_errors)
+    with tempfile.TemporaryDirectory(prefix="srpo-eval-") as temporary:
+        path = out or Path(temporary) / "eval.zarr"
+        store, figures = roll_out(path, policy, acting, settings, (tasks, plan), pool, progress)
         rates, outcomes = store_rates(store), Outcomes.of(store)
     told = {key: store.attrs[key] for key in ("suite", "inits", "temperature", "horizon", "look", "policy", "versions")}
     record = read_record(policy)
@@ -135,7 +128,7 @@ def evaluate_episodes(
         "trained_on": repeats(record, settings.suite, plan.task, plan.init_state),
         "trained_suites": suites(record),
     }
-    return {**rates, **told, **training, **report.summary(), **actor.figures}, outcomes
+    return {**rates, **told, **training, **figures}, outcomes
 
 
 def planned(settings: EvalSettings) -> tuple[list[Task], Plan]:

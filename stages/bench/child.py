@@ -7,19 +7,14 @@ import importlib
 import os
 import pickle
 import subprocess
-import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import Connection, Pipe
 from typing import Any
 
+from data.children import child_command
 from stages.sim.workers.handle import interrupts_held, worker_environment
-
-PROGRAM = (
-    "import sys; sys.path[:] = {path!r}; from data.orphans import end_with_parent; end_with_parent({parent})\n"
-    "from stages.bench.child import main; main({descriptor}, {kind!r})"
-)
 
 
 class ChildLostError(RuntimeError):
@@ -37,9 +32,8 @@ class Child:
         self._kind = kind
         self._connection, theirs = Pipe(duplex=True)
         with theirs, interrupts_held():
-            program = PROGRAM.format(path=sys.path, parent=os.getpid(), descriptor=theirs.fileno(), kind=kind)
             self._process = subprocess.Popen(
-                [sys.executable, "-c", program],
+                child_command("stages.bench.child", theirs.fileno(), kind),
                 pass_fds=[theirs.fileno()],
                 env=worker_environment(os.environ, number),
                 stdin=subprocess.DEVNULL,

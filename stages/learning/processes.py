@@ -19,9 +19,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from data.children import die_with_parent
 from data.cores import cores
 from data.errors import UserError
-from data.orphans import die_with_parent
 
 RANK, WORLD, LOCAL_WORLD = "RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE"
 BAD_INPUT, RESULT = 2, "result.json"

@@ -4,24 +4,16 @@ Building imports robosuite and LIBERO and leaves 1.7 GB of memory behind, takes 
 and would be done once by every worker.
 """
 
-import os
 import subprocess
 import sys
 from collections.abc import Iterable
 
 from data.cache import cache_dir
+from data.children import child_command
 from data.errors import UserError
 from stages.sim.models.entries import entry_name, is_current, load_entry
 from stages.sim.tasks import Task, suite_tasks
 
-PROGRAM = """
-import sys
-sys.path[:] = {path!r}
-from data.orphans import end_with_parent
-end_with_parent({parent})
-from stages.sim.models.prepare import main
-main({tasks!r})
-"""
 BAD_INPUT = 2
 
 
@@ -46,9 +38,8 @@ def prepare(tasks: Iterable[Task], processes: int) -> int:
 
 
 def _start(tasks: list[tuple[str, int]]) -> subprocess.Popen[str]:
-    program = PROGRAM.format(path=sys.path, parent=os.getpid(), tasks=tasks)
     return subprocess.Popen(
-        [sys.executable, "-c", program],
+        child_command("stages.sim.models.prepare", tasks),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

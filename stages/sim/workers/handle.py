@@ -4,7 +4,6 @@ import os
 import queue
 import signal
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -14,20 +13,13 @@ from dataclasses import dataclass
 from multiprocessing.connection import Pipe
 from typing import Any
 
+from data.children import child_command
 from stages.sim.looks.devices import SHARE
 from stages.sim.workers.messages import Job, Reply, Start
 
 SETTLED = {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1", "LP_NUM_THREADS": "0"}
 """A worker is one thread: llvmpipe (LP) rasterises in the caller, and cores are shared out by counting workers."""
 DEFAULTS = {"MUJOCO_GL": "egl"}
-PROGRAM = """
-import sys
-sys.path[:] = {path!r}
-from data.orphans import end_with_parent
-end_with_parent({parent})
-from stages.sim.workers.worker import main
-main({descriptor})
-"""
 LEAVING = 5.0
 """Seconds that a worker whose connection has ended may take to exit."""
 TELLING = 0.2
@@ -64,7 +56,7 @@ class WorkerHandle:
         self._connection, theirs = Pipe(duplex=True)
         with theirs, interrupts_held():
             self._process = subprocess.Popen(
-                [sys.executable, "-c", _program(theirs.fileno())],
+                child_command("stages.sim.workers.worker", theirs.fileno()),
                 pass_fds=[theirs.fileno()],
                 env=worker_environment(os.environ, number),
                 stdin=subprocess.DEVNULL,
@@ -131,10 +123,6 @@ def worker_environment(environment: Mapping[str, str] = os.environ, number: int 
     It draws through EGL unless the user chose otherwise.
     """
     return DEFAULTS | dict(environment) | SETTLED | {SHARE: str(number)}
-
-
-def _program(descriptor: int) -> str:
-    return PROGRAM.format(path=sys.path, descriptor=descriptor, parent=os.getpid())
 
 
 @contextmanager

@@ -4,7 +4,7 @@ It answers to one connection. Whichever of its episodes has its next actions goe
 came; none waits for another. It knows no policy: actions come from the other side (`stages.sim.workers.pool`).
 
     in:  Job, Start, Reply                      out: Ready, Loading, Query, Finished, Failed
-Started by a program of a few lines (`handle.PROGRAM`), so that no `__main__` is imported twice.
+Started by a program of a few lines (`data.children`), so that no `__main__` is imported twice.
 """
 
 import faulthandler

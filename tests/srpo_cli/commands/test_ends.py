@@ -12,8 +12,7 @@ import pytest
 
 from data.store import DONE, EMPTY, ERROR, SKIPPED, RolloutStore
 from srpo_cli.__main__ import run
-from stages.sim.workers import handle
-from tests.stages.sim.pools import gone
+from tests.stages.sim.pools import before_workers, gone
 
 
 def children(pid: int) -> list[int]:
@@ -87,8 +86,7 @@ def test_episode_that_always_diverges(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Ends the command with the real exception; with skip_errors it is left out of everything that follows."""
-    start = "from stages.sim.workers.worker"
-    monkeypatch.setattr(handle, "PROGRAM", handle.PROGRAM.replace(start, BROKEN + start))
+    before_workers(monkeypatch, BROKEN)
     monkeypatch.chdir(folder)
     words = ["collect", "d.zarr", "--policy", "policy", "--tasks", "2", "--inits", "0,1", "--groups", "2"]
     words += ["--samples", "1", "--horizon", "8", "--workers", "1"]

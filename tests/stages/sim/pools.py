@@ -5,10 +5,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import pytest
 
+from data.children import child_command
 from data.query import Answer, Query
 from data.store import Layout, Plan, RolloutStore
 from stages.sim.tasks import suite_tasks
+from stages.sim.workers import handle
 from stages.sim.workers.messages import Job, Start
 
 TASKS = {index: suite_tasks("libero_object")[index] for index in (2, 9)}
@@ -27,6 +30,18 @@ def answer(episode: int, number: int) -> Answer:
     generator = np.random.default_rng([episode, number])
     record = {"tokens": generator.integers(0, 41, CHUNK * 7), "logprob": -generator.random(CHUNK * 7)}
     return Answer(generator.uniform(-1, 1, (CHUNK, 7)).astype(np.float32), record)
+
+
+def before_workers(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
+    """Have every worker process that is started from now on run `code` first."""
+
+    def command(module: str, *arguments: object) -> list[str]:
+        *python, program = child_command(module, *arguments)
+        start = f"from {module} import main"
+        assert start in program
+        return [*python, program.replace(start, f"{code}\n{start}")]
+
+    monkeypatch.setattr(handle, "child_command", command)
 
 
 def new_job(path: Path, horizon: int = HORIZON, look: str = "lite") -> Job:

@@ -1,5 +1,6 @@
 """Entries built ahead in processes of their own: what is missing, once, and errors told as building tells them."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -19,8 +20,13 @@ def stand_in(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     monkeypatch.setattr(module, "is_current", lambda folder: folder.name == entry_name(TASKS[0]))
     said = tmp_path / "said"
     said.mkdir()
-    program = f"import sys, os\nopen({str(said)!r} + '/' + str(os.getpid()), 'w').write('{{tasks}}')\n"
-    monkeypatch.setattr(module, "PROGRAM", program.replace("'{tasks}'", "repr({tasks!r})"))
+    start = f"import os; open({str(said)!r} + '/' + str(os.getpid()), 'w')"
+
+    def command(called: str, tasks: object) -> list[str]:
+        assert called == module.__name__
+        return [sys.executable, "-c", f"{start}.write({str(tasks)!r})"]
+
+    monkeypatch.setattr(module, "child_command", command)
     return said
 
 
@@ -38,7 +44,8 @@ def test_only_what_is_missing_shared_out(stand_in: Path) -> None:
 def test_errors(monkeypatch: pytest.MonkeyPatch, code: int, error: type[Exception]) -> None:
     monkeypatch.setattr(module, "is_current", lambda folder: False)
     end = "os.kill(os.getpid(), 9)" if code < 0 else f"sys.exit({code})"
-    monkeypatch.setattr(module, "PROGRAM", f"import os, sys\nprint('noise')\nprint('no milk.png', flush=True)\n{end}\n")
+    program = f"import os, sys\nprint('noise')\nprint('no milk.png', flush=True)\n{end}\n"
+    monkeypatch.setattr(module, "child_command", lambda *_: [sys.executable, "-c", program])
     with pytest.raises(error, match="no milk.png"):
         prepare(TASKS[:2], 2)
 

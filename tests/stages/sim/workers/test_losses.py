@@ -12,11 +12,10 @@ import pytest
 
 from data.query import Answer, Query
 from data.store import DONE, EMPTY, ERROR, SKIPPED, RolloutStore
-from stages.sim.workers import handle
 from stages.sim.workers.messages import Finished
 from stages.sim.workers.pool import Pool, PoolReport, WorkerLostError
 from tests.stages.sim.faults import EPISODE
-from tests.stages.sim.pools import CHUNK, STARTS, answer, arrays, assert_same, decide, gone, new_job
+from tests.stages.sim.pools import CHUNK, STARTS, answer, arrays, assert_same, before_workers, decide, gone, new_job
 
 WATCHDOG = 4.0
 Breaks = Callable[..., None]
@@ -28,12 +27,7 @@ def breaks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Breaks:
     folder = tmp_path / "faults"
     folder.mkdir()
     monkeypatch.setenv("TEST_FAULTS", str(folder))
-    begin = "from tests.stages.sim.faults import install; install()"
-    monkeypatch.setattr(
-        handle,
-        "PROGRAM",
-        handle.PROGRAM.replace("from stages.sim.workers.worker", f"{begin}\nfrom stages.sim.workers.worker"),
-    )
+    before_workers(monkeypatch, "from tests.stages.sim.faults import install; install()")
 
     def make(kind: str, times: int = 1) -> None:
         for number in range(times):
@@ -132,8 +126,7 @@ def test_hung_simulator_is_ended_by_the_watchdog(kind: str, whole: Path, tmp_pat
 def test_loading_may_take_longer_than_the_watchdog_allows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     slow = "import time, stages.sim.workers.idle as idle; make = idle.make_simulator\n"
     slow += "idle.make_simulator = lambda *key: (time.sleep(3), make(*key))[1]\n"
-    begin = "from stages.sim.workers.worker"
-    monkeypatch.setattr(handle, "PROGRAM", handle.PROGRAM.replace(begin, slow + begin))
+    before_workers(monkeypatch, slow)
     with Pool(1, watchdog=2.0) as pool:
         report = pool.run(new_job(tmp_path / "a.zarr"), STARTS[:1], decide)
     assert report.episodes == 1

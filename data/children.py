@@ -1,4 +1,4 @@
-"""A child process ends with its parent, however that ends. Imports nothing heavy: a child calls it first."""
+"""Child processes, which end with their parent, however that ends. Imports nothing heavy: a child calls it first."""
 
 import ctypes
 import os
@@ -11,6 +11,24 @@ PR_SET_PDEATHSIG = 1
 LIBC = ctypes.CDLL(None)
 LOOKING = 0.5
 """Seconds between two looks at who the parent is."""
+PROGRAM = """
+import sys
+sys.path[:] = {path!r}
+from data.children import end_with_parent
+end_with_parent({parent})
+from {module} import main
+main(*{arguments!r})
+"""
+
+
+def child_command(module: str, *arguments: object) -> list[str]:
+    """The command line of a Python process that calls `main(*arguments)` of a module and ends with this one.
+
+    Args:
+        arguments: written out by `repr`. No `__main__` is imported twice.
+    """
+    program = PROGRAM.format(path=sys.path, parent=os.getpid(), module=module, arguments=arguments)
+    return [sys.executable, "-c", program]
 
 
 def die_with_parent() -> None:

@@ -13,7 +13,7 @@ BUSY = {
 }
 PARENT = """
 import os, subprocess, sys, time
-begin = f"from data.orphans import end_with_parent; end_with_parent({os.getpid()}); print('x', flush=True); "
+begin = f"from data.children import end_with_parent; end_with_parent({os.getpid()}); print('x', flush=True); "
 child = subprocess.Popen([sys.executable, "-c", begin + sys.argv[1]], stdout=subprocess.PIPE)
 child.stdout.readline()
 print(child.pid, flush=True)
@@ -34,5 +34,5 @@ def test_child_of_a_killed_parent_is_gone_at_once(does: str) -> None:
 
 def test_parent_that_was_gone_before_is_noticed() -> None:
     """The kernel tells only of a death to come."""
-    program = "from data.orphans import end_with_parent; end_with_parent(2**22 + 1); import time; time.sleep(60)"
+    program = "from data.children import end_with_parent; end_with_parent(2**22 + 1); import time; time.sleep(60)"
     assert subprocess.run([sys.executable, "-c", program], timeout=20, check=False).returncode == 1
