@@ -121,6 +121,9 @@ class Recipe:
             "encode.moments=0 leaves no paths to compare; reward.preset=path wants encode.moments=16, say": (
                 self.reward.needs_paths and not self.encode.moments
             ),
+            f"update.algorithm={self.update.algorithm} learns from progress curves: encode.prefixes=16, say, and a "
+            "reward.preset that compares embeddings (paper)": ALGORITHMS[self.update.algorithm].needs_curve
+            and not (self.encode.prefixes and self.reward.needs_embedding and not self.reward.needs_paths),
             "collect.keep_images=false leaves nothing to update the policy on": not self.collect.keep_images,
             "collect.temperature=0 samples nothing, so that a group's episodes are all alike; 0.5, say": (
                 self.collect.temperature == 0

@@ -7,6 +7,8 @@ Reads `encode/LABEL/embedding` and what happened to the episodes; writes, under 
     reward/LABEL/reference     (N,) int64    that centre's row in `centres`; -1 where there is none
     reward/LABEL/is_reference  (N,) bool     a success that counts towards a centre
     reward/LABEL/centres       (K, D) float32 (of paths (K, m, d)), centre_task (K,) int64
+    reward/LABEL/curve         (N, P) float64  where the embedding has P prefixes: the progress at each, in (0, 1)
+    reward/LABEL/curve_step    (N, P) int64    the control steps at which they end
 
 attrs: every setting, the embedding's label, the hash of all inputs and a summary of each task; written last, so that a
 group without them is unfinished. Several stores are rewarded as one batch, each keeps its own episodes' share. The same
@@ -28,6 +30,7 @@ from data.joined import join_groups, names, open_rollouts
 from data.labels import choose_label
 from data.lineage import digest
 from data.store import DONE, ERROR, RolloutStore
+from stages.progress.curves import progress_curves
 from stages.progress.npz import read_arrays, write_arrays
 from stages.progress.rewards import RewardResult, compute_rewards
 from stages.progress.settings import RewardSettings, nearest_preset
@@ -48,6 +51,16 @@ class Batch:
     """the embedding's attributes: world model, weights, frames, size"""
     rows: np.ndarray | None
     """(n, D); of paths (n, m, d)"""
+    prefix: np.ndarray | None
+    """(n, P, D), where the embedding has prefixes and paths are not what is compared"""
+    prefix_step: np.ndarray | None
+    """(n, P)"""
+
+    @property
+    def inputs(self) -> list[Any]:
+        """What rewards follow from."""
+        given = [self.done, self.success, self.task, self.group, self.rows]
+        return given if self.prefix is None else [*given, self.prefix, self.prefix_step]
 
 
 def reward_store(
@@ -82,7 +95,7 @@ def reward_store(
     batch = _join(stores, parts)
     remembered = _remembered(stores[0], batch, settings, earlier)
     asked = {"settings": asdict(settings), "embedding": batch.label}
-    inputs = digest(batch.done, batch.success, batch.task, batch.group, batch.rows, [*sorted(remembered.items())])
+    inputs = digest(*batch.inputs, [*sorted(remembered.items())])
     written = choose_label(stores[0], "reward", label, _default_label(settings), asked)
     for store in stores[1:]:
         choose_label(store, "reward", written, written, asked)
@@ -93,8 +106,9 @@ def reward_store(
         result = compute_rewards(batch.rows, batch.success, batch.task, batch.group, settings, remembered)
         attrs = {**asked, "inputs": inputs, **_totals(batch.success), "tasks": _summaries(stores, result)}
         attrs |= {"stores": names([path, *more])} if more else {}
-        for store, part, columns in zip(stores, parts, _shares(parts, result), strict=True):
-            _write(RolloutStore.open(store.path, writable=True), written, part.done, columns, attrs)
+        columns = _columns(result) | _curves(batch, result, settings)
+        for store, part, share in zip(stores, parts, _shares(parts, columns), strict=True):
+            _write(RolloutStore.open(store.path, writable=True), written, part.done, share, attrs)
     return {"label": written, "up_to_date": up_to_date, **attrs}
 
 
@@ -144,8 +158,11 @@ def _read_batch(store: RolloutStore, settings: RewardSettings, asked: str | None
     label = _choose_embedding(store, asked) if settings.needs_embedding else None
     rows = _embedding_rows(store, label, done, _array(settings)) if label else None
     encoder = (store.label_attrs("encode", label) if label else None) or {}
-    plan = store.plan
-    return Batch(done, store.success()[done], plan.task[done], plan.group[done], label, encoder, rows)
+    plan, prefix, steps = store.plan, None, None
+    if label and not settings.needs_paths and f"encode/{label}/prefix" in store.group:
+        prefix = _embedding_rows(store, label, done, "prefix")
+        steps = np.asarray(store.group[f"encode/{label}/prefix_step"][:])[done]  # type: ignore[index]
+    return Batch(done, store.success()[done], plan.task[done], plan.group[done], label, encoder, rows, prefix, steps)
 
 
 def _join(stores: Sequence[RolloutStore], parts: Sequence[Batch]) -> Batch:
@@ -159,13 +176,17 @@ def _join(stores: Sequence[RolloutStore], parts: Sequence[Batch]) -> Batch:
         group=join_groups([part.group for part in parts]),
         label=first.label,
         encoder=first.encoder,
-        rows=None if first.rows is None else np.concatenate([part.rows for part in parts if part.rows is not None]),
+        **{name: _stacked([getattr(part, name) for part in parts]) for name in ("rows", "prefix", "prefix_step")},
     )
 
 
-def _shares(parts: Sequence[Batch], result: RewardResult) -> list[dict[str, np.ndarray]]:
+def _stacked(parts: Sequence[np.ndarray | None]) -> np.ndarray | None:
+    return None if parts[0] is None else np.concatenate([part for part in parts if part is not None])
+
+
+def _shares(parts: Sequence[Batch], columns: Mapping[str, np.ndarray]) -> list[dict[str, np.ndarray]]:
     """Each store's columns: its own episodes' rows, and the centres of all."""
-    ends, columns = np.cumsum([len(part.done) for part in parts]), _columns(result)
+    ends = np.cumsum([len(part.done) for part in parts])
     return [
         {name: v if name.startswith("centre") else v[end - len(part.done) : end] for name, v in columns.items()}
         for part, end in zip(parts, ends, strict=True)
@@ -263,7 +284,7 @@ def _write(
         if key.startswith("centre"):
             full = values
         else:
-            full = np.full(len(store), _missing(values.dtype), values.dtype)
+            full = np.full((len(store), *values.shape[1:]), _missing(values.dtype), values.dtype)
             full[done] = values
         if full.size:
             group.create_array(key, data=full, chunks=full.shape, compressors=None)
@@ -279,6 +300,13 @@ def _columns(result: RewardResult) -> dict[str, np.ndarray]:
         "centres": result.centres.astype(np.float32),
         "centre_task": result.centre_task,
     }
+
+
+def _curves(batch: Batch, result: RewardResult, settings: RewardSettings) -> dict[str, np.ndarray]:
+    if batch.prefix is None or batch.prefix_step is None:
+        return {}
+    curve = progress_curves(batch.prefix, batch.task, result.centres, result.centre_task, settings)
+    return {"curve": curve, "curve_step": batch.prefix_step}
 
 
 def _missing(dtype: np.dtype[Any]) -> float | int | bool:

@@ -12,7 +12,7 @@ from srpo_cli.options import Json
 
 def command(
     policies: Annotated[
-        list[Path], typer.Argument(metavar="POLICY...", help="Policies: folders or Hub ids.", show_default=False)
+        list[Path], typer.Argument(metavar="POLICY", help="Policies: folders or Hub ids.", show_default=False)
     ],
     policy_out: Annotated[Path, typer.Option("--out", help="Where the mean goes.")],
     json: Json = False,

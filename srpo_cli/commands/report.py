@@ -12,7 +12,7 @@ from srpo_cli.options import Json
 
 def command(
     sources: Annotated[
-        list[str], typer.Argument(metavar="RUN|STORE...", help="Run directories or stores.", show_default=False)
+        list[str], typer.Argument(metavar="RUN|STORE", help="Run directories or stores.", show_default=False)
     ],
     result_file: Annotated[
         Path | None,

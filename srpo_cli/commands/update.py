@@ -11,7 +11,7 @@ from srpo_cli.console import emit, out, progress, table
 from srpo_cli.options import Accelerate, Assign, Json, Label, PolicyIn, PolicyOut, Processes, Stores
 
 ALGORITHM = """grpo: clipped, group-relative policy gradient; ppo: the same with a critic, fitted on the batch; awr:
-advantage-weighted regression; bc: imitation of the successes."""
+advantage-weighted regression; awr-step: the same, by how a progress curve rises; bc: imitation of the successes."""
 
 
 def command(
@@ -40,8 +40,9 @@ def command(
 
     `srpo settings --section update` lists what `--set` takes.
 
-    Of grpo and ppo: clip_low, clip_high, dual_clip. Of all but bc: eps, negative_scale. Of grpo and awr: estimator,
-    scale. Of ppo: gae_lambda. Of awr: awr_temperature, awr_clip.
+    Of grpo and ppo: clip_low, clip_high, dual_clip. Of grpo, ppo and awr: eps, negative_scale. Of grpo and awr:
+    estimator, scale. Of ppo: gae_lambda. Of awr and awr-step: awr_temperature, awr_clip. awr-step wants `srpo encode
+    --set prefixes=16` and a reward that compares embeddings (--preset paper).
 
     lora_rank trains LoRA adapters (peft) instead of the weights, lora_alpha scales them; the new folder holds them
     alone, and `srpo merge` makes a whole policy of it.

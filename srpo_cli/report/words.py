@@ -28,7 +28,8 @@ def label_words(stage: str, label: Mapping[str, Any]) -> tuple[str, str]:
 def encode_words(label: Mapping[str, Any]) -> str:
     """World model, frames and size, and how many episodes have a row."""
     made = f"{label['world_model']}, {label['frames']} frames of {label['size']} px, {label['camera']}"
-    return f"{made}, D = {label['dim']}, {label['rows']} episodes"
+    moments = f", {label['moments']} moments" if label.get("moments") else ""
+    return f"{made}, D = {label['dim']}{moments}, {label['rows']} episodes"
 
 
 def reward_words(label: Mapping[str, Any]) -> str:

@@ -96,6 +96,13 @@ def successes_only(
     return success.astype(np.float64), success.astype(bool)
 
 
+def every_episode(
+    reward: np.ndarray, success: np.ndarray, group: np.ndarray, settings: AdvantageSettings
+) -> tuple[np.ndarray, np.ndarray]:
+    """A rule: every episode is kept, whatever its group; its queries get advantages of their own."""
+    return np.asarray(reward, np.float64), np.ones(len(reward), bool)
+
+
 def step_advantages(value: np.ndarray, outcome: np.ndarray, episode: np.ndarray, gae_lambda: float) -> np.ndarray:
     """How much better each query's chunk went than a critic expected: generalised advantage estimation (arXiv
     1506.02438, Eq. 16) without discount, the outcome being the only reward, at the end.

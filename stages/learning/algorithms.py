@@ -11,9 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stages.learning.advantages import AdvantageSettings, Rule, relative_to_group, successes_only
+from stages.learning.advantages import AdvantageSettings, Rule, every_episode, relative_to_group, successes_only
 from stages.learning.batch import Batch
 from stages.learning.critic import critic_advantages
+from stages.learning.curve import curve_advantages
 from stages.learning.objectives import ObjectiveSettings, clipped_surrogate, is_clipped, regression_weight
 from stages.policies.base import Policy
 
@@ -32,6 +33,8 @@ class Algorithm:
     settings: frozenset[str]
     """the settings that not every algorithm uses"""
     credit: Credit | None = None
+    needs_curve: bool = False
+    """whether the reward must have progress curves"""
 
 
 def surrogate(logprob: Tensor, old: Tensor, advantage: Tensor, s: ObjectiveSettings) -> tuple[Tensor, Tensor]:
@@ -60,9 +63,11 @@ ALGORITHMS = {
     "grpo": Algorithm(relative_to_group, surrogate, frozenset(CLIP | GROUP)),
     "ppo": Algorithm(relative_to_group, surrogate, frozenset(CLIP | CRITIC), critic_advantages),
     "awr": Algorithm(relative_to_group, weighted_regression, frozenset(GROUP | AWR)),
+    "awr-step": Algorithm(every_episode, weighted_regression, frozenset(AWR), curve_advantages, needs_curve=True),
     "bc": Algorithm(successes_only, imitation, frozenset()),
 }
-"""grpo: clipped, group-relative policy gradient. ppo: the same with a critic. awr: advantage-weighted regression. bc:
+"""grpo: clipped, group-relative policy gradient. ppo: the same with a critic. awr: advantage-weighted regression.
+awr-step: the same with an advantage a query, from how the progress curve rises (the paper's real-robot variant). bc:
 behaviour cloning of the successes."""
 
 

@@ -15,6 +15,7 @@ from data.lineage import digest
 from data.store import DONE, SKIPPED, RolloutStore
 from stages.learning.advantages import AdvantageSettings, Rule, relative_to_group
 from stages.policies.base import ACTION_DIM, Observation
+from stages.progress.curves import rises
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,8 @@ class Batch:
     """(M,) f32, the episode's or the query's own"""
     episode: np.ndarray
     """(M,) index of the episode in the store"""
+    rise: np.ndarray | None = None
+    """(M,) f32, how much the episode's progress curve rises over the query's chunk; none where the reward has none"""
     reference: np.ndarray | None = None
     """log-probs under a reference policy, f32: (M, n) of `tokens`, or (M, n, K) of every bin"""
 
@@ -52,6 +55,9 @@ class Selection:
     kept: np.ndarray
     groups: int
     groups_kept: int
+    curve: np.ndarray | None = None
+    """(N, P) progress at P prefixes of every episode, where the reward has it, and curve_step (N, P), their ends"""
+    curve_step: np.ndarray | None = None
 
 
 def select(
@@ -71,7 +77,7 @@ def select(
     advantage[done], kept[done] = rule(reward[done], store.success()[done], store.plan.group[done], settings)
     groups = np.unique(store.plan.group)
     telling = sum(len(np.unique(advantage[done & (store.plan.group == group)])) > 1 for group in groups)
-    return Selection(reward, advantage, kept, len(groups), telling)
+    return Selection(reward, advantage, kept, len(groups), telling, *_curves(store, reward_label))
 
 
 def _reward(store: RolloutStore, label: str) -> np.ndarray:
@@ -95,10 +101,20 @@ def _reward(store: RolloutStore, label: str) -> np.ndarray:
     return reward
 
 
+def _curves(store: Rollouts, label: str) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """curve and curve_step of the reward, none where it has none."""
+    groups: list[Any] = [part.group[f"reward/{label}"] for part in store.parts]
+    if not all("curve" in group for group in groups):
+        return None, None
+    curve, step = (np.concatenate([group[name][:] for group in groups]) for name in ("curve", "curve_step"))
+    return curve, step
+
+
 def rollouts_digest(store: Rollouts, selection: Selection) -> str:
     """16 hex digits over everything an update learns from, without its pictures: those follow from the states."""
     parts: list[Any] = [store.attrs.get("temperature"), selection.kept, selection.advantage, store.plan.task]
     parts.append(selection.reward[selection.kept])
+    parts += [] if selection.curve is None else [selection.curve[selection.kept]]
     for i in np.flatnonzero(selection.kept):
         episode = store.read(int(i), images=False)
         parts += [episode.state, episode.proprio, episode.tokens, episode.logprob]
@@ -134,7 +150,19 @@ def build_batch(store: Rollouts, selection: Selection) -> Batch:
         mask=np.concatenate([executed(e.steps, q, chunk) for e, q in zip(episodes, queries, strict=True)]),
         advantage=selection.advantage[rows].astype(np.float32),
         episode=rows,
+        rise=_rises(selection, indices, [episode.steps for episode in episodes], queries, chunk),
     )
+
+
+def _rises(
+    selection: Selection, indices: list[int], steps: list[int], queries: list[int], chunk: int
+) -> np.ndarray | None:
+    """(M,) f32 of the kept episodes."""
+    if selection.curve is None or selection.curve_step is None:
+        return None
+    ends = [np.minimum(np.arange(q + 1) * chunk, t) for q, t in zip(queries, steps, strict=True)]
+    curves = zip(selection.curve[indices], selection.curve_step[indices], ends, strict=True)
+    return np.concatenate([rises(*one) for one in curves]).astype(np.float32)
 
 
 def executed(steps: int, queries: int, chunk: int) -> np.ndarray:

@@ -15,7 +15,8 @@ class TrainerSettings(ActivationSettings, ObjectiveSettings):
     """The algorithm's loss and the optimizer."""
 
     algorithm: str = "grpo"
-    """grpo (relative to the group), ppo (with a critic), awr (weighted regression) or bc (imitates the successes)"""
+    """grpo (relative to the group), ppo (with a critic), awr (weighted regression), awr-step (the same by progress
+    curves) or bc (imitates the successes)"""
     epochs: int = 2
     """passes over the batch"""
     minibatch: int = 128

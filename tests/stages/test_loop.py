@@ -190,6 +190,14 @@ def test_seeds_differ_by_iteration() -> None:
     assert len(seeds) == 3 * 49
 
 
+def test_progress_curves_need_prefixes_and_embeddings_that_are_compared() -> None:
+    base = ["update.algorithm=awr-step", "update.negative_scale=1"]
+    for more in ([], ["encode.prefixes=4", "reward.preset=path"], ["encode.prefixes=4", "reward.preset=binary"]):
+        with pytest.raises(UserError, match=r"awr-step learns from progress curves: encode\.prefixes=16"):
+            load_recipe("laptop", [*base, *more])
+    assert load_recipe("laptop", [*base, "encode.prefixes=4", "reward.preset=paper"]).encode.prefixes == 4
+
+
 def test_an_update_is_of_the_algorithm_asked_for_and_near_the_start(tmp_path: Path, monkeypatch) -> None:
     asked: list[dict[str, Any]] = []
 

@@ -14,6 +14,7 @@ from data.errors import UserError
 from data.paths import pack
 from data.store import Episode, Layout, Plan, RolloutStore
 from stages import reward as stage
+from stages.progress.curves import progress_curves
 from stages.progress.rewards import compute_rewards
 from stages.progress.settings import PRESETS, reward_settings
 from stages.reward import reward_store
@@ -115,6 +116,28 @@ def test_stores_of_another_world_model_are_no_batch(path: Path, tmp_path: Path) 
     with pytest.raises(UserError, match=r"b.zarr was encoded with other settings under 'pixels'"):
         reward_store(path, PAPER, more=[other.path])
     assert reward_store(path, BINARY, more=[other.path])["episodes"] == 2 * N
+
+
+def test_curves_where_the_embedding_has_prefixes(path: Path, tmp_path: Path) -> None:
+    other = make_store(tmp_path / "b.zarr", seed=1, losing=(1,))
+    add_embedding(other, seed=2)
+    prefix = np.random.default_rng(3).normal(size=(2, N, 4, D)).astype(np.float32)
+    stores = [RolloutStore.open(path, writable=True), RolloutStore.open(other.path, writable=True)]
+    inputs = reward_store(path, PAPER, more=[other.path])["inputs"]
+    assert "curve" not in written(path, "paper")
+    for store, rows in zip(stores, prefix, strict=True):
+        store.group.create_array("encode/pixels/prefix", data=rows)
+        store.group.create_array("encode/pixels/prefix_step", data=np.tile(np.arange(4), (N, 1)))
+    result = reward_store(path, PAPER, more=[other.path])
+    assert not result["up_to_date"] and result["inputs"] != inputs
+    assert reward_store(path, PAPER, more=[other.path])["up_to_date"]
+    group = written(path, "paper")
+    task = np.concatenate([store.plan.task for store in stores])
+    expected = progress_curves(np.concatenate(prefix), task, group["centres"][:], group["centre_task"][:], PAPER)
+    for at, place in ((0, path), (N, Path(other.path))):
+        np.testing.assert_allclose(written(place, "paper")["curve"][:], expected[at : at + N], atol=1e-5)
+        assert written(place, "paper")["curve_step"][:].tolist() == [[0, 1, 2, 3]] * N
+    assert "curve" not in written(path, reward_store(path, BINARY)["label"])
 
 
 def test_centres_and_all_choices_are_written(path: Path) -> None:

@@ -182,6 +182,18 @@ def test_weighted_regression_follows_the_better_episodes(store, tiny_folder, tmp
     assert 0 < result["health"]["clip_fraction"] < 1
 
 
+def test_steps_are_weighed_by_how_the_progress_curve_rises(store, tiny_folder, tmp_path):
+    settings = replace(SETTINGS, algorithm="awr-step")
+    with pytest.raises(UserError, match="progress curves, which the reward has not"):
+        update_policy(store, tiny_folder, tmp_path / "a", "binary", settings, threads=1)
+    group, n = RolloutStore.open(store, writable=True).group, 16
+    group.create_array("reward/binary/curve", data=np.random.default_rng(0).random((n, 4)))
+    group.create_array("reward/binary/curve_step", data=np.tile([0, 3, 6, 9], (n, 1)))
+    result = update_policy(store, tiny_folder, tmp_path / "a", "binary", settings, threads=1)
+    assert (result["label"], result["episodes_kept"]) == ("awr-step", n)
+    assert result["health"]["advantage_mean"] == pytest.approx(0, abs=1e-6) and "curve_rise" in result["health"]
+
+
 def test_a_reference_holds_the_policy_back(store, tiny_folder, tmp_path):
     free = update_policy(store, tiny_folder, tmp_path / "free", "binary", SETTINGS, threads=1)
     held = replace(SETTINGS, kl_coef=10.0, kl_estimator="exact")

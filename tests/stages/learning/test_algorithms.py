@@ -17,7 +17,7 @@ from stages.learning.settings import UpdateSettings
 def slow(name: str, new: float, old: float, a: float) -> tuple[float, bool]:
     if name == "bc":
         return -new, False
-    if name == "awr":
+    if name.startswith("awr"):
         weight = min(math.exp(a / 0.5), 3.0)
         return -weight * new, math.exp(a / 0.5) >= 3.0
     ratio = math.exp(new - old)
@@ -48,6 +48,8 @@ def test_rules():
         advantage, kept = ALGORITHMS[name].rule(reward, success, group, settings)
         assert kept.tolist() == [True, True, False, False, False, False]
         np.testing.assert_array_equal(advantage, group_advantages(reward, group, settings)[0])
+    advantage, kept = ALGORITHMS["awr-step"].rule(reward, success, group, settings)
+    assert kept.all() and advantage.tolist() == reward.tolist()
     advantage, kept = ALGORITHMS["bc"].rule(reward, success, group, settings)
     assert kept.tolist() == success.tolist()
     assert advantage.tolist() == [0, 1, 0, 0, 1, 1]
