@@ -21,7 +21,7 @@ from data.rates import store_rates
 from data.shards import WHOLE, Shard
 from data.store import DONE, Plan, RolloutStore
 from data.watching import Tick
-from stages.initial_states import REFILL, REMEMBERED, Draw, share_out, spread, starts_left
+from stages.initial_states import REFILL, REMEMBERED, Draw, share_by_weight, share_out, starts_left
 from stages.policies.acting import episode_seeds
 from stages.policies.base import Policy, load_policy
 from stages.policies.source import policy_folder
@@ -64,7 +64,7 @@ class Refill:
     """the stores of the rounds before, oldest first, collected with the same settings"""
 
 
-def make_plan(
+def plan_rollouts(
     tasks: Sequence[Task],
     settings: CollectSettings,
     earlier: Sequence[Rollouts] = (),
@@ -87,7 +87,7 @@ def make_plan(
     counts = np.full(len(tasks), settings.groups)
     if groups is not None:
         left = [starts_left(begun, [task], draw.inits) > 0 for task in draw.tasks] if hard else 1
-        counts = spread(groups, rate.mean(1) * left, rng)
+        counts = share_by_weight(groups, rate.mean(1) * left, rng)
     elif hard:
         counts = share_out(settings.groups * len(tasks), rate.mean(1), most=len(draw.inits))
     task, init = draw.hard(counts, rate, begun) if hard else draw.evenly(counts, _groups(begun, draw.tasks))
@@ -142,7 +142,7 @@ def collect(
     tasks = select_tasks(settings.suite, settings.tasks)
     before = [open_rollouts(rounds) for rounds in earlier[-REMEMBERED:]]
     rounds = [RolloutStore.open(path) for path in refill.rounds] if refill else []
-    plan = make_plan(tasks, settings, before, refill.groups if refill else None, rounds)
+    plan = plan_rollouts(tasks, settings, before, refill.groups if refill else None, rounds)
     asked: dict[str, Any] = {"groups": settings.groups, "samples": settings.samples}
     asked |= {"draw": settings.draw} if settings.draw != "even" else {}
     asked |= {"round": len(rounds), ASKED_GROUPS: refill.groups} if refill else {}

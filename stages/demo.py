@@ -130,7 +130,7 @@ def make_demos(path: str | Path, settings: DemoSettings, progress: Tick | None =
     return {**store_rates(store), **done}
 
 
-def make_plan(tasks: Sequence[Task], inits: Sequence[int], per_task: int, seed: int) -> Plan:
+def plan_demos(tasks: Sequence[Task], inits: Sequence[int], per_task: int, seed: int) -> Plan:
     """Which demonstrations to make: for every task `per_task` initial states and a seed of the noise for each.
 
     The states of a task are drawn without replacement, anew where there are fewer than `per_task`. Both draws come from
@@ -216,7 +216,7 @@ def _request(settings: DemoSettings) -> DemoRequest:
         )
     return DemoRequest(
         tasks=tasks,
-        plan=make_plan(tasks, inits, settings.per_task, settings.seed),
+        plan=plan_demos(tasks, inits, settings.per_task, settings.seed),
         horizon=settings.horizon or tasks[0].horizon,
         chunk=1,
         cameras={},

@@ -43,7 +43,7 @@ class EvalSettings(RolloutSettings):
             raise UserError(f"episodes must be 1 or more, not {self.episodes}")
 
 
-def spread(tasks: Sequence[Task], inits: Sequence[int], episodes: int, seed: int) -> Plan:
+def plan_evaluation(tasks: Sequence[Task], inits: Sequence[int], episodes: int, seed: int) -> Plan:
     """`episodes` episodes, as equal a number for every task as can be, each task's evenly over `inits`.
 
     A group is one (task, initial state); only where there are more episodes than those does one come up again.
@@ -138,7 +138,7 @@ def planned(settings: EvalSettings) -> tuple[list[Task], Plan]:
         UserError: settings that fit nothing.
     """
     tasks, inits = select_tasks(settings.suite, settings.tasks), select_inits(settings.inits)
-    return tasks, spread(tasks, inits, _count(settings, len(tasks) * len(inits)), settings.seed)
+    return tasks, plan_evaluation(tasks, inits, _count(settings, len(tasks) * len(inits)), settings.seed)
 
 
 def _count(settings: EvalSettings, places: int) -> int:

@@ -100,7 +100,7 @@ def starts_left(begun: Sequence[Plan], tasks: Sequence[int], inits: Sequence[int
     return sum((task, init) not in known for task in tasks for init in inits)
 
 
-def spread(groups: int, weight: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def share_by_weight(groups: int, weight: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Groups of each task, (K,) int: its share of `groups` by `weight` (K,) >= 0, rounded down or up at random so that
     it is expected exactly (systematic resampling, Kitagawa 1996)."""
     places = (rng.random() + np.arange(groups)) * weight.sum() / groups

@@ -129,8 +129,8 @@ def _run(
     from data.settings import from_options, parse_assignments
     from srpo_cli.report.pictures import check_target
     from srpo_cli.tables.eval_curve import CurveLines, draw_curve, show_end
-    from stages.checkpoints import evaluate_run, own_settings
     from stages.evaluate import EvalSettings
+    from stages.evaluate_run import evaluate_run, own_settings
 
     if image:
         check_target(image, ".png")

@@ -113,9 +113,9 @@ def _machine(memory: float | None, devices: int, launch: "Launch") -> "Machine":
 
 def _plan(run: Path, recipe: "Recipe", iterations: int, machine: "Machine", json: bool) -> None:
     """Print the plan; what does not fit is the error that the run itself would end with."""
-    from stages.plan.plan import make_plan
+    from stages.plan.plan import plan_run
 
-    found = make_plan(run, recipe, iterations, machine)
+    found = plan_run(run, recipe, iterations, machine)
     emit(found, json, show_plan)
     if found["problems"]:
         raise UserError("; ".join(found["problems"]))

@@ -15,7 +15,7 @@ Record = Mapping[str, Any]
 
 
 class CurveLines:
-    """Takes the entries of `stages.checkpoints.evaluate_run` one by one and prints through `write`."""
+    """Takes the entries of `stages.evaluate_run.evaluate_run` one by one and prints through `write`."""
 
     def __init__(self, write: Callable[[str], None]) -> None:
         self._write, self._headed = write, False

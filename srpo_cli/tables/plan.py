@@ -9,7 +9,7 @@ Plan = Mapping[str, Any]
 
 
 def show_plan(plan: Plan) -> None:
-    """The result of `stages.plan.plan.make_plan`."""
+    """The result of `stages.plan.plan.plan_run`."""
     policy = plan["policy"]
     out.print(f"{plan['run']}: {plan['done']} of {plan['iterations']} iterations done", soft_wrap=True, markup=False)
     share = "all" if policy["trained"] == policy["parameters"] else f"{policy['trained'] / 1e6:.2f} M"

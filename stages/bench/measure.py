@@ -27,7 +27,7 @@ def resident(pid: int | None = None) -> float:
     return int(told.stdout) * 1024 / 1e6
 
 
-def spread(items: Sequence[T], count: int) -> list[T]:
+def evenly_chosen(items: Sequence[T], count: int) -> list[T]:
     """At most `count` of `items`, evenly spaced; the middle one if it is one."""
     count = min(count, len(items))
     return [items[(2 * i + 1) * len(items) // (2 * count)] for i in range(count)]

@@ -10,7 +10,7 @@ import numpy as np
 
 from data.watching import Tick
 from stages.bench.child import Child
-from stages.bench.measure import spread, timed
+from stages.bench.measure import evenly_chosen, timed
 from stages.bench.medians import median
 from stages.bench.settings import RenderSettings
 from stages.sim.engine_libero import LiberoEngine
@@ -40,7 +40,7 @@ def bench_render(settings: RenderSettings, tick: Tick | None = None) -> dict[str
         `medians.median` over all frames of all tasks) and, where LIBERO draws that size too, ratio: LIBERO's time over
         this one, the median over the moments.
     """
-    tasks = spread(select_tasks(settings.suite, settings.tasks), settings.libero_tasks)
+    tasks = evenly_chosen(select_tasks(settings.suite, settings.tasks), settings.libero_tasks)
     found: dict[Shot, list[float]] = {}
     for i, task in enumerate(tasks):
         with Child("stages.bench.render:FrameTimer") as child:

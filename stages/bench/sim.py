@@ -9,7 +9,7 @@ from typing import Any
 
 from data.watching import Tick
 from stages.bench.episodes import Schedule, bench_episodes
-from stages.bench.measure import spread
+from stages.bench.measure import evenly_chosen
 from stages.bench.memory import bench_memory
 from stages.bench.meter import Meter
 from stages.bench.parallel import ROUNDS, bench_parallel
@@ -51,9 +51,9 @@ def bench_sim(settings: SimSettings, collect: Sequence[str], tick: Tick | None =
         UserError: what LIBERO, drawing or a fresh `srpo collect` needs is missing.
     """
     tasks = select_tasks(settings.suite, settings.tasks)
-    some = spread(tasks, settings.libero_tasks)
+    some = evenly_chosen(tasks, settings.libero_tasks)
     plan = Schedule(
-        tasks=spread(tasks, settings.episode_tasks),
+        tasks=evenly_chosen(tasks, settings.episode_tasks),
         workers=settings.counts(),
         looks=settings.looks,
         episodes=settings.episodes,
@@ -68,8 +68,8 @@ def bench_sim(settings: SimSettings, collect: Sequence[str], tick: Tick | None =
     racing = meter.plan(ROUNDS, 2.0)
     steps = bench_step(tasks, some, settings.steps, lambda task: stepping(f"task {task.index}, control steps"))
     episodes = bench_episodes(plan, running)
-    memory = {look: bench_memory(spread(tasks, LOADED[look]), look, holding) for look in settings.looks}
-    middle = spread(tasks, 1)[0]
+    memory = {look: bench_memory(evenly_chosen(tasks, LOADED[look]), look, holding) for look in settings.looks}
+    middle = evenly_chosen(tasks, 1)[0]
     start = {"worker_s": bench_worker_start(middle, STARTS)}
     starting("start of a worker")
     start |= bench_collect_start(collect, middle, STARTS, starting)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from data.runs import Run
 from data.store import Layout
-from stages.collect import make_plan
+from stages.collect import plan_rollouts
 from stages.evaluate import planned
 from stages.recipe import EvalRecipe, Recipe, RunSettings
 from stages.sim.settings import RolloutSettings
@@ -102,7 +102,7 @@ def _stores(run: Run, iteration: int) -> list[Path]:
 def _layout(recipe: Recipe, chunk: int, cameras: dict[str, int]) -> tuple[Layout, int]:
     settings: RolloutSettings = recipe.collect
     tasks = select_tasks(settings.suite, settings.tasks)
-    plan = make_plan(tasks, recipe.collect)
+    plan = plan_rollouts(tasks, recipe.collect)
     return rollout_request(settings, tasks, plan, chunk, cameras, recipe.collect.keep_images).layout(), len(plan)
 
 

@@ -20,7 +20,7 @@ RANK = 32
 """of the adapters that are proposed where training all weights takes too much; OpenVLA-OFT's own"""
 
 
-def make_plan(folder: str | Path, recipe: Recipe, iterations: int, machine: Machine | None = None) -> dict[str, Any]:
+def plan_run(folder: str | Path, recipe: Recipe, iterations: int, machine: Machine | None = None) -> dict[str, Any]:
     """What a run takes; nothing is made.
 
     Args:
@@ -64,9 +64,9 @@ def check_room(folder: str | Path, recipe: Recipe, iterations: int, machine: Mac
     """Refuse a run that does not fit the memory of a machine's device or the disk.
 
     Raises:
-        UserError: with what would do; see `make_plan` for the rest.
+        UserError: with what would do; see `plan_run` for the rest.
     """
-    if Run(folder).finished() < iterations and (problems := make_plan(folder, recipe, iterations, machine)["problems"]):
+    if Run(folder).finished() < iterations and (problems := plan_run(folder, recipe, iterations, machine)["problems"]):
         raise UserError("; ".join(problems))
 
 

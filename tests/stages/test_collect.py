@@ -17,7 +17,7 @@ from data.errors import UserError
 from data.settings import build
 from data.shards import Shard
 from data.store import DONE, RolloutStore
-from stages.collect import CollectSettings, collect, make_plan
+from stages.collect import CollectSettings, collect, plan_rollouts
 from stages.policies.base import Observation
 from stages.policies.mini import MiniConfig, MiniPolicy
 from stages.sim.tasks import suite_tasks
@@ -232,7 +232,7 @@ def test_killed_group_goes_on(policy: Path, whole: Path, tmp_path: Path) -> None
 
 
 def test_plan_groups_share_task_and_state() -> None:
-    plan = make_plan(TASKS[2:5], CollectSettings(groups=6, samples=4, seed=9))
+    plan = plan_rollouts(TASKS[2:5], CollectSettings(groups=6, samples=4, seed=9))
     assert len(plan) == 3 * 6 * 4
     for group in range(18):
         rows = plan.group == group
@@ -245,14 +245,14 @@ def test_plan_groups_share_task_and_state() -> None:
 
 
 def test_plan_of_a_task_does_not_depend_on_the_others() -> None:
-    both, alone = (make_plan(tasks, CollectSettings(groups=5, samples=2)) for tasks in (TASKS[:4], TASKS[3:4]))
+    both, alone = (plan_rollouts(tasks, CollectSettings(groups=5, samples=2)) for tasks in (TASKS[:4], TASKS[3:4]))
     np.testing.assert_array_equal(both.init_state[both.task == 3], alone.init_state)
-    other = make_plan(TASKS[3:4], CollectSettings(groups=5, samples=2, seed=1))
+    other = plan_rollouts(TASKS[3:4], CollectSettings(groups=5, samples=2, seed=1))
     assert (other.init_state != alone.init_state).any()
 
 
 def test_plan_with_more_groups_than_states_repeats_them_evenly() -> None:
-    plan = make_plan(TASKS[:1], CollectSettings(inits="3,5,8", groups=7, samples=1))
+    plan = plan_rollouts(TASKS[:1], CollectSettings(inits="3,5,8", groups=7, samples=1))
     counts = np.bincount(plan.init_state)[[3, 5, 8]]
     assert sorted(counts) == [2, 2, 3]
 

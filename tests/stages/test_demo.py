@@ -8,7 +8,7 @@ import pytest
 from data.errors import UserError
 from data.store import RolloutStore
 from stages import demo
-from stages.demo import ATTEMPTS, DemoSettings, make_demos, make_plan
+from stages.demo import ATTEMPTS, DemoSettings, make_demos, plan_demos
 from stages.sim.simulator import Simulator
 from stages.sim.tasks import suite_tasks
 
@@ -108,8 +108,8 @@ def test_failures_are_tried_again_and_then_recorded(tmp_path, monkeypatch):
 
 
 def test_plan_draws_states_without_replacement_and_apart_for_every_task():
-    plan = make_plan(TASKS[:3], range(40), 50, seed=4)
-    alone = make_plan(TASKS[2:3], range(40), 50, seed=4)
+    plan = plan_demos(TASKS[:3], range(40), 50, seed=4)
+    alone = plan_demos(TASKS[2:3], range(40), 50, seed=4)
     mine = plan.task == 2
     np.testing.assert_array_equal(plan.init_state[mine], alone.init_state)
     np.testing.assert_array_equal(plan.seed[mine], alone.seed)

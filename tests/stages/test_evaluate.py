@@ -10,7 +10,7 @@ import pytest
 from data.errors import UserError
 from data.settings import build
 from data.store import RolloutStore
-from stages.evaluate import EvalSettings, evaluate, spread
+from stages.evaluate import EvalSettings, evaluate, plan_evaluation
 from stages.policies.mini import MiniConfig, MiniPolicy
 from stages.policies.trained import extend_history, repeats
 from stages.sim.tasks import suite_tasks
@@ -28,7 +28,7 @@ def policy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_spread_is_even_over_tasks_and_states() -> None:
-    plan = spread(TASKS[:3], range(40, 50), 13, seed=0)
+    plan = plan_evaluation(TASKS[:3], range(40, 50), 13, seed=0)
     assert np.bincount(plan.task).tolist() == [5, 4, 4]
     assert plan.init_state[plan.task == 0].tolist() == [40, 42, 44, 46, 48]
     assert plan.init_state[plan.task == 1].tolist() == [40, 42, 45, 47]
@@ -36,7 +36,7 @@ def test_spread_is_even_over_tasks_and_states() -> None:
 
 
 def test_spread_repeats_every_state_as_often() -> None:
-    plan = spread(TASKS[:2], range(40, 50), 60, seed=0)
+    plan = plan_evaluation(TASKS[:2], range(40, 50), 60, seed=0)
     assert set(np.bincount(plan.group)) == {3}
     assert len(set(plan.seed)) == 60
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from data.store import DONE, Plan
-from stages.collect import CollectSettings, make_plan
+from stages.collect import CollectSettings, plan_rollouts
 from stages.initial_states import DECAY, PRIOR, Draw, share_out
 from stages.sim.tasks import suite_tasks
 
@@ -90,7 +90,7 @@ def test_a_plan_follows_what_happened() -> None:
     tasks = [suite_tasks("libero_object")[i] for i in (2, 9)]
     settings = CollectSettings(groups=5, samples=4, draw="hard")
     stores = [Rollouts([(task, i, task == 2) for task in (2, 9) for i in range(40)])] * 8
-    plan = make_plan(tasks, settings, stores)  # type: ignore[arg-type]
+    plan = plan_rollouts(tasks, settings, stores)  # type: ignore[arg-type]
     assert len(plan) == 40
     assert (plan.task == 9).sum() == 36
     for group in range(10):
@@ -98,4 +98,4 @@ def test_a_plan_follows_what_happened() -> None:
         assert rows.sum() == 4
         assert len(set(zip(plan.task[rows], plan.init_state[rows], strict=True))) == 1
     assert len(set(plan.init_state[plan.task == 9].tolist())) == 9
-    assert make_plan(tasks, settings).same(make_plan(tasks, CollectSettings(groups=5, samples=4)))
+    assert plan_rollouts(tasks, settings).same(plan_rollouts(tasks, CollectSettings(groups=5, samples=4)))

@@ -11,8 +11,8 @@ from data.errors import UserError
 from data.runs import Run
 from data.store import DONE, RolloutStore
 from stages import loop
-from stages.collect import ASKED_GROUPS, CollectSettings, make_plan
-from stages.initial_states import spread, starts_left
+from stages.collect import ASKED_GROUPS, CollectSettings, plan_rollouts
+from stages.initial_states import share_by_weight, starts_left
 from stages.learning.settings import UpdateSettings
 from stages.loop import run_loop
 from stages.policies.mini import MiniConfig, MiniPolicy
@@ -62,7 +62,7 @@ def test_figures_of_no_round_and_of_two() -> None:
 def test_groups_are_spread_by_weight() -> None:
     rng = np.random.default_rng(0)
     weight = np.array([1.0, 3.0, 0.0, 4.0])
-    drawn = np.array([spread(3, weight, rng) for _ in range(4000)])
+    drawn = np.array([share_by_weight(3, weight, rng) for _ in range(4000)])
     share = 3 * weight / weight.sum()
     assert (drawn.sum(1) == 3).all()
     assert ((drawn == np.floor(share)) | (drawn == np.ceil(share))).all()
@@ -73,28 +73,28 @@ def test_groups_are_spread_by_weight() -> None:
 def test_a_round_goes_on_where_those_before_ended(draw: Any) -> None:
     """No initial state comes again before all 40 came, no seed ever, and the same is asked every time."""
     settings = CollectSettings(groups=3, samples=2, seed=5, draw=draw)
-    plans = [make_plan(TASKS[:4], settings)]
+    plans = [plan_rollouts(TASKS[:4], settings)]
     for groups in (7, 4):
         stores = [_Planned(plan) for plan in plans]
-        plan = make_plan(TASKS[:4], settings, groups=groups, rounds=stores)  # type: ignore[arg-type]
-        assert plan.same(make_plan(TASKS[:4], settings, groups=groups, rounds=stores))  # type: ignore[arg-type]
+        plan = plan_rollouts(TASKS[:4], settings, groups=groups, rounds=stores)  # type: ignore[arg-type]
+        assert plan.same(plan_rollouts(TASKS[:4], settings, groups=groups, rounds=stores))  # type: ignore[arg-type]
         assert len(np.unique(plan.group)) == groups and len(plan) == 2 * groups
         plans.append(plan)
     seeds = np.concatenate([plan.seed for plan in plans])
     assert len(set(seeds.tolist())) == len(seeds)
     states = [(t, i) for plan in plans for t, i in zip(plan.task[::2], plan.init_state[::2], strict=True)]
     assert len(set(states)) == len(states) == 12 + 7 + 4
-    whole = make_plan(TASKS[:1], CollectSettings(groups=8, samples=1, seed=5)).init_state
+    whole = plan_rollouts(TASKS[:1], CollectSettings(groups=8, samples=1, seed=5)).init_state
     np.testing.assert_array_equal([i for t, i in states if t == 0], whole[: sum(t == 0 for t, _ in states)])
 
 
 def test_a_hard_draw_goes_on_to_the_last_initial_state() -> None:
     """Three tasks with four initial states each: further rounds take those that are left, none twice, and then end."""
     settings = CollectSettings(groups=2, samples=1, seed=5, draw="hard", inits="0-3")
-    plans = [make_plan(TASKS[:3], settings)]
+    plans = [plan_rollouts(TASKS[:3], settings)]
     while left := starts_left(plans, range(3), range(4)):
         stores: Any = [_Planned(plan) for plan in plans]
-        plan = make_plan(TASKS[:3], settings, stores, min(5, left), stores)
+        plan = plan_rollouts(TASKS[:3], settings, stores, min(5, left), stores)
         assert 1 <= len(plan) <= min(5, left)
         plans.append(plan)
     states = [(t, i) for plan in plans for t, i in zip(plan.task, plan.init_state, strict=True)]

@@ -5,7 +5,7 @@ from math import comb
 import numpy as np
 import pytest
 
-from stages.bench.measure import spread
+from stages.bench.measure import evenly_chosen
 from stages.bench.medians import median
 
 
@@ -38,4 +38,4 @@ def test_scaled() -> None:
     ("count", "chosen"), [(1, [5]), (2, [2, 7]), (3, [1, 5, 8]), (10, list(range(10))), (99, list(range(10)))]
 )
 def test_spread(count: int, chosen: list[int]) -> None:
-    assert spread(range(10), count) == chosen
+    assert evenly_chosen(range(10), count) == chosen

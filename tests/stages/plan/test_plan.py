@@ -16,7 +16,7 @@ from stages.plan import plan as planning
 from stages.plan import room as rooms
 from stages.plan.disk import Disk, free_disk, used_bytes
 from stages.plan.machine import Machine, imagined, this_machine
-from stages.plan.plan import make_plan
+from stages.plan.plan import plan_run
 from stages.plan.room import Room, largest_part
 from stages.recipe import EvalRecipe, Recipe, RunSettings, load_recipe
 from tests.stages.policies.openvla_oft import tiny
@@ -27,7 +27,7 @@ def quick(*changes: str) -> Recipe:
 
 
 def test_a_plan_of_a_new_run_is_json_and_makes_nothing(tmp_path: Path) -> None:
-    plan = make_plan(tmp_path / "run", quick(), 12)
+    plan = plan_run(tmp_path / "run", quick(), 12)
     assert json.loads(json.dumps(plan)) == plan
     assert plan["policy"]["trained"] == plan["policy"]["parameters"] == 2_541_016
     memory = plan["memory"]
@@ -38,19 +38,19 @@ def test_a_plan_of_a_new_run_is_json_and_makes_nothing(tmp_path: Path) -> None:
 
 def test_a_start_that_nobody_can_show_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="the scripted expert only.*give a policy to start from"):
-        make_plan(tmp_path / "run", quick("task.suite=libero_goal", "task.tasks=0"), 1)
+        plan_run(tmp_path / "run", quick("task.suite=libero_goal", "task.tasks=0"), 1)
 
 
 def test_evaluations_that_never_come_are_not_asked_for(tmp_path: Path) -> None:
     """One task has ten held-out states, so that twenty greedy episodes would be refused."""
-    plan = make_plan(tmp_path / "run", quick("task.tasks=2", "eval.episodes=20", "eval.every=0"), 2)
+    plan = plan_run(tmp_path / "run", quick("task.tasks=2", "eval.episodes=20", "eval.every=0"), 2)
     assert plan["disk"]["evaluation"] == 0 < plan["disk"]["total"]
 
 
 def test_devices_share_all_but_activations(tmp_path: Path) -> None:
     checkpoint = tiny.make(tmp_path / "checkpoint", suite="libero_spatial")
     recipe = load_recipe("openvla", [f"run.policy={checkpoint}", "update.microbatch=4", "update.lora_rank=none"])
-    one, four = (make_plan(tmp_path / "run", recipe, 1, imagined(8, n))["memory"]["parts"] for n in (1, 4))
+    one, four = (plan_run(tmp_path / "run", recipe, 1, imagined(8, n))["memory"]["parts"] for n in (1, 4))
     for name in ("weights", "gradients", "optimizer"):
         assert four[name] == one[name] / 4
     assert four["activations"] == one["activations"]
@@ -88,7 +88,7 @@ def test_processes_of_this_machine() -> None:
 def test_adapters_alone_have_gradients_and_are_saved(tmp_path: Path) -> None:
     checkpoint = tiny.make(tmp_path / "checkpoint", torch.bfloat16, suite="libero_spatial")
     recipe = load_recipe("openvla", [f"run.policy={checkpoint}", "update.microbatch=4", "update.lora_rank=4"])
-    adapters = make_plan(tmp_path / "run", recipe, 1, imagined(8, 1))
+    adapters = plan_run(tmp_path / "run", recipe, 1, imagined(8, 1))
     trained = adapters["policy"]["trained"]
     assert trained < adapters["policy"]["parameters"] / 100
     assert adapters["memory"]["parts"]["gradients"] == adapters["disk"]["policy"] == 4 * trained
@@ -97,13 +97,13 @@ def test_adapters_alone_have_gradients_and_are_saved(tmp_path: Path) -> None:
 
 def test_a_micro_batch_that_fits_is_named(tmp_path: Path) -> None:
     recipe = quick("update.microbatch=64")
-    parts = make_plan(tmp_path / "run", recipe, 1, imagined(1, 1))["memory"]["parts"]
+    parts = plan_run(tmp_path / "run", recipe, 1, imagined(1, 1))["memory"]["parts"]
     free = sum(parts.values()) - parts["activations"] / 4
-    (told,) = make_plan(tmp_path / "run", recipe, 1, Machine("a small one", free))["problems"]
+    (told,) = plan_run(tmp_path / "run", recipe, 1, Machine("a small one", free))["problems"]
     assert "are free on a small one: update.microbatch=32 would do" in told
-    (told,) = make_plan(tmp_path / "run", quick("update.microbatch=1"), 1, Machine("a small one", 3e7))["problems"]
+    (told,) = plan_run(tmp_path / "run", quick("update.microbatch=1"), 1, Machine("a small one", 3e7))["problems"]
     assert "an update takes 0.0466 GB, 0.03 GB are free on a small one: update.lora_rank=32 would do" in told
-    (told,) = make_plan(tmp_path / "run", recipe, 1, Machine("a small one", 1e6))["problems"]
+    (told,) = plan_run(tmp_path / "run", recipe, 1, Machine("a small one", 1e6))["problems"]
     assert "take a device with" in told
 
 
@@ -112,7 +112,7 @@ def test_a_step_that_cannot_be_foreseen_is_no_problem(tmp_path: Path, monkeypatc
         raise RuntimeError("no value\nhere")
 
     monkeypatch.setattr(rooms, "step_memory", fails)
-    plan = make_plan(tmp_path / "run", quick(), 12)
+    plan = plan_run(tmp_path / "run", quick(), 12)
     assert plan["memory"]["error"] == "RuntimeError: no value here" and not plan["problems"]
 
 

@@ -11,8 +11,8 @@ from data.errors import UserError
 from data.runs import Run
 from data.settings import build
 from data.store import RolloutStore
-from stages.checkpoints import chosen, evaluate_run, label_of, own_settings
 from stages.evaluate import EvalSettings
+from stages.evaluate_run import chosen, evaluate_run, label_of, own_settings
 from stages.policies.mini import MiniConfig, MiniPolicy
 from tests.srpo_cli.conftest import fingerprint
 from tests.stages.test_compare import unseen
