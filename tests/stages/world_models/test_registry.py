@@ -11,7 +11,7 @@ from stages.world_models.registry import WORLD_MODELS, label_of, load_world_mode
 
 
 def test_unknown_world_model_names_the_nearest() -> None:
-    with pytest.raises(UserError, match=r"did you mean 'pixels'.*known: efficientnet-lite0, pixels"):
+    with pytest.raises(UserError, match=r"did you mean 'pixels'.*known: efficientnet-lite0, mini, pixels, a folder"):
         load_world_model("pixel")
 
 
