@@ -89,8 +89,8 @@ def _refuse_misplaced(is_file: bool, store_only: Mapping[str, Any], result_file:
 def _show(result: Mapping[str, Any]) -> None:
     where = f"'{result['label']}'" if "label" in result else result["out"]
     title = f"{'up to date' if result['up_to_date'] else 'rewards'}: {where}"
-    columns = ["task", "name", "successes", "failures", "centres", "clusters", "failures get"]
-    caption = "clusters: centres that clustering found · failures get: min, mean, max"
+    columns = ["task", "name", "won", "lost", "centres", "failures get"]
+    caption = "won, lost: episodes · centres: in brackets those that clustering found · failures get: min, mean, max"
     rows = [_row(task) for task in result["tasks"]]
     if "label" not in result:  # arrays, whose tasks have no names
         columns, rows = columns[:1] + columns[2:], [row[:1] + row[2:] for row in rows]
@@ -103,4 +103,5 @@ def _show(result: Mapping[str, Any]) -> None:
 def _row(task: Mapping[str, Any]) -> list[Any]:
     won = f"0 ({task['references']} remembered)" if task["source"] == "remembered" else task["successes"]
     rewards = "  ".join(f"{value:.3f}" for value in task["failure_reward"] or ()) or "-"
-    return [task["task"], task.get("name", ""), won, task["failures"], task["centres"], task["clustered"], rewards]
+    centres = f"{task['centres']} ({task['clustered']})"
+    return [task["task"], task.get("name", ""), won, task["failures"], centres, rewards]
