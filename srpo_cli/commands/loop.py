@@ -58,7 +58,7 @@ def command(
     """Post-train a policy: demonstrations, imitation, then iterations of collect, encode, reward, update.
 
     With `--policy` the run starts from that policy instead of demonstrations (setting run.policy). Stopped at any
-    moment, the same command goes on where it was; so does one without --preset and --set, with the settings that it began with.
+    moment, the same command goes on where it was; so does one without --preset and --set, with the run's own settings.
 
     `--set section.key=value` changes one setting. `collect.refill=N` (dynamic sampling): groups that teach nothing are
     replaced by further ones, in N rounds at most. Updates are done by `--processes N`, or as `--accelerate CONFIG` says
