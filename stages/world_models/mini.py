@@ -20,6 +20,7 @@ from transformers.models.vjepa2.modeling_vjepa2 import VJEPA2Encoder
 
 from data.errors import UserError
 from data.paths import is_url, plain
+from data.runs import is_run
 
 FOLDER = "world_model"
 """Where `srpo pretrain` puts the model unless told otherwise, and `--world-model mini` looks for it."""
@@ -162,7 +163,7 @@ def default_folder(store: str) -> Path:
     if is_url(store):
         raise UserError(f"{store} is not a folder, so that nothing can go beside it; say where with --out")
     beside = Path(plain(store)).absolute().parent
-    run = next((folder for folder in (beside, *beside.parents) if (folder / "run.toml").is_file()), beside)
+    run = next((folder for folder in (beside, *beside.parents) if is_run(folder)), beside)
     return run / FOLDER
 
 
