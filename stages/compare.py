@@ -15,7 +15,7 @@ from data.errors import UserError
 from data.paired import paired
 from data.store import RolloutStore
 from data.watching import Watch
-from stages.evaluate import EvalSettings, Outcomes, evaluate_episodes, planned
+from stages.evaluate import EvalSettings, Outcomes, evaluate, planned
 from stages.policies.base import identity, load_policy
 from stages.sim.settings import make_pool
 from stages.sim.tasks import Task, task_names
@@ -57,7 +57,7 @@ def compare(
         def side(name: str, folder: str | Path, weights: str) -> tuple[dict[str, Any], Outcomes]:
             store = f"{str(place).rstrip('/')}/{weights}.zarr"
             with watch(f"eval {name}", "episodes") as tick:
-                result, outcomes = evaluate_episodes(folder, settings, store, pool, tick)
+                result, outcomes = evaluate(folder, settings, store, pool, tick)
             return {**result, "folder": str(folder), "store": store if out else None}, outcomes
 
         a, of_a = side("A", policy, weights[0])

@@ -83,7 +83,7 @@ def evaluate(
     pool: Pool | None = None,
     progress: Tick | None = None,
     acting: Policy | None = None,
-) -> dict[str, Any]:
+) -> tuple[dict[str, Any], Outcomes]:
     """Evaluate a policy.
 
     Args:
@@ -95,26 +95,15 @@ def evaluate(
         acting: the policy, already loaded.
 
     Returns:
-        The rates of `data.rates.store_rates`, with trained_on (episodes that start where training did; none: not
-        known), trained_suites (where it trained; likewise), inits, temperature, horizon, look, policy, versions, what
-        `PoolReport.summary` gives, and what `Policy.first_look` told.
+        Figures: the rates of `data.rates.store_rates`, with trained_on (episodes that start where training did; none:
+        not known), trained_suites (where it trained; likewise), inits, temperature, horizon, look, policy, versions,
+        what `PoolReport.summary` gives, and what `Policy.first_look` told. And what became of every episode: the same
+        settings ask the same episodes in the same order.
 
     Raises:
         UserError: settings that fit nothing, a policy that does not load, an `out` that holds other rollouts.
         Exception: as `Pool.run`.
     """
-    return evaluate_episodes(policy, settings, out, pool, progress, acting)[0]
-
-
-def evaluate_episodes(
-    policy: str | Path,
-    settings: EvalSettings,
-    out: str | Path | None = None,
-    pool: Pool | None = None,
-    progress: Tick | None = None,
-    acting: Policy | None = None,
-) -> tuple[dict[str, Any], Outcomes]:
-    """As `evaluate`, and what became of every episode: the same settings ask the same episodes in the same order."""
     policy = policy_folder(policy)
     acting = acting or load_policy(policy, "auto")
     tasks, plan = planned(settings)

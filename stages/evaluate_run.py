@@ -17,7 +17,7 @@ from data.runs import Run
 from data.settings import content
 from data.watching import Tell, Watch
 from stages.compare import verdict
-from stages.evaluate import EvalSettings, Outcomes, evaluate_episodes, planned
+from stages.evaluate import EvalSettings, Outcomes, evaluate, planned
 from stages.sim.settings import make_pool
 
 GOES_WITH = {"suite": ("tasks", "horizon", "episodes"), "tasks": ("episodes",), "inits": ("episodes",)}
@@ -58,7 +58,7 @@ def evaluate_run(
                 continue
             store = f"{str(kept).rstrip('/')}/{number:03d}.zarr"
             with watch(f"eval {number:03d}", "episodes") as tick:
-                result, outcomes = evaluate_episodes(run.policy(number), settings, store, pool, tick)
+                result, outcomes = evaluate(run.policy(number), settings, store, pool, tick)
             rows.append({"iteration": number, **result, "first": _pairs(outcomes, first)})
             first = first or outcomes
             tell(rows[-1])

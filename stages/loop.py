@@ -209,7 +209,7 @@ class _Stages:
             self._resident.let_go()
             policy = run.average(n)
             average_policies([run.policy(number) for number in numbers], policy)
-        result = evaluate(policy, settings, run.evaluation(n), pool, tick, self._resident.get(policy))
+        result, _ = evaluate(policy, settings, run.evaluation(n), pool, tick, self._resident.get(policy))
         return result | {"averaged": len(numbers)}
 
     def _collect(self, n: int, store: Path, pool: Pool, tick: Tick, refill: Refill | None = None) -> dict[str, Any]:

@@ -88,7 +88,7 @@ def command(
         _compare(policy, against, settings, store, json)
     elif policy:
         with progress("eval", "episodes") as tick:
-            result = evaluate(policy, settings, store, progress=tick)
+            result, _ = evaluate(policy, settings, store, progress=tick)
         emit(result, json, _show)
 
 

@@ -43,7 +43,7 @@ def test_spread_repeats_every_state_as_often() -> None:
 
 def test_evaluation_keeps_nothing(policy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    result = evaluate(policy, SETTINGS)
+    result, _ = evaluate(policy, SETTINGS)
     assert (result["n"], result["successes"], result["collected"]) == (3, 0, 3)
     assert [task["n"] for task in result["tasks"]] == [2, 1]
     assert result["interval"][0] == 0
@@ -54,13 +54,13 @@ def test_evaluation_keeps_nothing(policy: Path, tmp_path: Path, monkeypatch: pyt
 
 
 def test_kept_evaluation_is_up_to_date_and_knows_training(policy: Path, tmp_path: Path) -> None:
-    first = evaluate(policy, SETTINGS, tmp_path / "eval.zarr")
+    first, _ = evaluate(policy, SETTINGS, tmp_path / "eval.zarr")
     store = RolloutStore.open(tmp_path / "eval.zarr")
     assert store.cameras() == []
     record = extend_history({"trained_inits": {"libero_object": {"2": [7]}}}, store)
     assert record == {"trained_inits": {"libero_object": {"2": [7, 40, 45], "9": [40]}}}
     (policy / "srpo.json").write_text(json.dumps(record))
-    again = evaluate(policy, SETTINGS, tmp_path / "eval.zarr")
+    again, _ = evaluate(policy, SETTINGS, tmp_path / "eval.zarr")
     assert again["up_to_date"]
     assert again["trained_on"] == 3 and again["trained_suites"] == ["libero_object"]
     assert again["rate"] == first["rate"]
