@@ -76,7 +76,7 @@ def connect(url: str) -> tuple[Any, str]:
     Raises:
         UserError: an unknown kind of URL, or one whose package is not installed.
     """
-    import fsspec  # type: ignore[import-untyped]  # only URLs need it
+    import fsspec
 
     try:
         return fsspec.core.url_to_fs(url)

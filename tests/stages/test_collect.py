@@ -126,7 +126,7 @@ def test_only_what_is_missing_is_run(policy: Path, whole: Path, pool: Pool, tmp_
 def test_another_request_is_refused(whole: Path, policy: Path, change: dict[str, object], says: str) -> None:
     before = content(whole)
     with pytest.raises(UserError, match=says):
-        collect(whole, policy, replace(SETTINGS, **change))  # type: ignore[arg-type]
+        collect(whole, policy, replace(SETTINGS, **change))
     assert content(whole) == before
 
 

@@ -68,7 +68,7 @@ def path(made: Path, tmp_path: Path) -> Path:
 
 
 def group(path: Path, label: str) -> zarr.Group:
-    return zarr.open_group(path, mode="r")[f"encode/{label}"]  # type: ignore[return-value]
+    return zarr.open_group(path, mode="r")[f"encode/{label}"]
 
 
 def test_prefixes_are_the_embeddings_of_the_episode_cut_short(path: Path) -> None:

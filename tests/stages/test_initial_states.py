@@ -37,7 +37,7 @@ def test_failures_are_counted_and_forgotten() -> None:
     """Task 5: lately 1 of 2 failed, from state 7; before that 3 of 3 from state 1; one is unfinished."""
     before = Rollouts([(5, 1, False), (5, 1, False), (5, 1, False), (2, 0, True), (5, 7, None)])
     lately = Rollouts([(5, 7, True), (5, 7, False), (9, 0, False), (5, 3, False)])
-    found = Draw([2, 5], [0, 1, 7], 0).failure_rates([before, lately])  # type: ignore[list-item]
+    found = Draw([2, 5], [0, 1, 7], 0).failure_rates([before, lately])
     two, five = 1 / (2 + DECAY), (2 + 3 * DECAY) / (4 + 3 * DECAY)
     np.testing.assert_allclose(found[0], [PRIOR * two / (PRIOR + DECAY), two, two])
     one, seven = (3 * DECAY + PRIOR * five) / (3 * DECAY + PRIOR), (1 + PRIOR * five) / (2 + PRIOR)
@@ -90,7 +90,7 @@ def test_a_plan_follows_what_happened() -> None:
     tasks = [suite_tasks("libero_object")[i] for i in (2, 9)]
     settings = CollectSettings(groups=5, samples=4, draw="hard")
     stores = [Rollouts([(task, i, task == 2) for task in (2, 9) for i in range(40)])] * 8
-    plan = plan_rollouts(tasks, settings, stores)  # type: ignore[arg-type]
+    plan = plan_rollouts(tasks, settings, stores)
     assert len(plan) == 40
     assert (plan.task == 9).sum() == 36
     for group in range(10):

@@ -92,7 +92,7 @@ def test_all_stores_are_there(finished: Path) -> None:
     made = Run.open(finished)
     rollouts = RolloutStore.open(made.rollouts(1))
     assert rollouts.attrs["policy"] == identity(made.policy(0)) and rollouts.attrs["look"] == "full"
-    assert rollouts.read(0).tokens.shape == (1, 56)  # type: ignore[union-attr]
+    assert rollouts.read(0).tokens.shape == (1, 56)
     assert rollouts.read(0).images["agentview"].shape == (1, 256, 256, 3)
     for n in (0, 1):
         assert RolloutStore.open(made.evaluation(n)).attrs["policy"] == identity(made.policy(n))

@@ -120,7 +120,7 @@ def test_encode_finds_it_and_means_its_tokens(path: Path) -> None:
     out = pretrain(path, None)["out"]
     assert encode_store(path, "mini")["label"] == "mini"
     store = RolloutStore.open(path)
-    found = store.group["encode/mini/embedding"][:]  # type: ignore[index]
+    found = store.group["encode/mini/embedding"][:]
     assert found.shape == (5, 24) and np.isnan(found[4]).all()
     encoder = VJEPA2Model.from_pretrained(out).encoder
     frames = StateView("libero_object", "lite").frames(2, store.states(1)[[0, 4, 9, 13]], "agentview", 16)
@@ -173,7 +173,7 @@ def test_what_is_there_is_not_overwritten(path: Path, tmp_path: Path) -> None:
 def test_other_states_are_other_inputs(path: Path, tmp_path: Path) -> None:
     pretrain(path, tmp_path / "made")
     store = RolloutStore.open(path, writable=True)
-    store.group["step/state"][1, 5, 0] += 0.25  # type: ignore[index]
+    store.group["step/state"][1, 5, 0] += 0.25
     with pytest.raises(UserError, match="other inputs or settings"):
         pretrain(path, tmp_path / "made")
 
@@ -190,7 +190,7 @@ def test_a_training_that_comes_to_nothing_is_told(path: Path, tmp_path: Path) ->
     with pytest.raises(UserError, match="came to nothing: the loss is nan at step .*; try a lower lr"):
         pretrain(path, tmp_path / "made", replace(TINY, lr=1e30))
     states = RolloutStore.open(path, writable=True).group["step/state"]
-    states[:4] = np.broadcast_to(states[0, :1], states[:4].shape)  # type: ignore[index]
+    states[:4] = np.broadcast_to(states[0, :1], states[:4].shape)
     with pytest.raises(UserError, match="came to nothing: .* alike"):
         pretrain(path, tmp_path / "made", replace(TINY, steps=1))
     assert not (tmp_path / "made").exists()
@@ -198,11 +198,11 @@ def test_a_training_that_comes_to_nothing_is_told(path: Path, tmp_path: Path) ->
 
 def test_stores_without_use_are_refused(path: Path, tmp_path: Path) -> None:
     group = RolloutStore.open(path, writable=True).group
-    group["step/state"][1, 5, 0] = np.nan  # type: ignore[index]
+    group["step/state"][1, 5, 0] = np.nan
     with pytest.raises(UserError, match="episode 1 of .* not finite; collect it again"):
         pretrain(path, tmp_path / "made")
     plan = Plan(task=np.array([2]), init_state=np.zeros(1, int), group=np.zeros(1, int), seed=np.zeros(1, int))
-    layout = Layout(horizon=24, state_size=group["step/state"].shape[2], chunk=1)  # type: ignore[union-attr]
+    layout = Layout(horizon=24, state_size=group["step/state"].shape[2], chunk=1)
     RolloutStore.create(tmp_path / "empty.zarr", {"suite": "libero_object", "look": "lite"}, plan, layout)
     with pytest.raises(UserError, match="no finished episode to learn from"):
         pretrain(tmp_path / "empty.zarr", tmp_path / "made")

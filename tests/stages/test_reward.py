@@ -85,7 +85,7 @@ def test_a_store_s_rewards_are_those_of_its_arrays(path: Path, preset: str) -> N
 def test_stores_of_one_batch_are_measured_against_the_successes_of_all(path: Path, tmp_path: Path) -> None:
     store = RolloutStore.open(path)
     other = make_store(tmp_path / "b.zarr", seed=1, losing=(1,))
-    rows = np.concatenate([store.group["encode/pixels/embedding"][:], add_embedding(other, seed=2)])  # type: ignore[index]
+    rows = np.concatenate([store.group["encode/pixels/embedding"][:], add_embedding(other, seed=2)])
     reward_store(path, PAPER)
     result = reward_store(path, PAPER, more=[other.path])
     assert (result["label"], result["episodes"], result["stores"]) == ("paper", 2 * N, ["a.zarr", "b.zarr"])

@@ -17,6 +17,7 @@ from stages.learning.settings import UpdateSettings
 from stages.loop import run_loop
 from stages.policies.mini import MiniConfig, MiniPolicy
 from stages.recipe import Recipe, load_recipe
+from stages.reward import reward_store
 from stages.rounds import groups_lacking, groups_of_round, round_figures
 from stages.sim.tasks import suite_tasks
 from tests.stages.test_loop import assert_same, content
@@ -76,8 +77,8 @@ def test_a_round_goes_on_where_those_before_ended(draw: Any) -> None:
     plans = [plan_rollouts(TASKS[:4], settings)]
     for groups in (7, 4):
         stores = [_Planned(plan) for plan in plans]
-        plan = plan_rollouts(TASKS[:4], settings, groups=groups, rounds=stores)  # type: ignore[arg-type]
-        assert plan.same(plan_rollouts(TASKS[:4], settings, groups=groups, rounds=stores))  # type: ignore[arg-type]
+        plan = plan_rollouts(TASKS[:4], settings, groups=groups, rounds=stores)
+        assert plan.same(plan_rollouts(TASKS[:4], settings, groups=groups, rounds=stores))
         assert len(np.unique(plan.group)) == groups and len(plan) == 2 * groups
         plans.append(plan)
     seeds = np.concatenate([plan.seed for plan in plans])
@@ -145,7 +146,7 @@ def run(folder: Path, wanted: Recipe, iterations: int, watch: Any = watch) -> li
 @pytest.fixture
 def second_round_tells(monkeypatch: pytest.MonkeyPatch) -> None:
     """The reward stage, but only the episodes of a second further round differ: so short, all fail alike."""
-    real = loop.reward_store
+    real = reward_store
 
     def reward(first: Path, *given: Any, more: list[Path]) -> dict[str, Any]:
         result = real(first, *given, more=more)

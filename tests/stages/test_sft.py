@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from data.errors import UserError
 from data.store import Episode, Layout, Plan, RolloutStore
 from stages import sft
 from stages.policies.base import load_policy, weights_digest
+from stages.policies.mini import MiniPolicy
 from stages.policies.openvla_oft import OpenVLAPolicy
 from stages.sft import SftSettings, read_demos, see, train_sft
 from stages.sim.simulator import Simulator
@@ -36,6 +38,12 @@ class FakeSimulator:
     def render(self, camera: str, size: int) -> np.ndarray:
         value = self.row[0] if camera == "agentview" else self.row[1]
         return np.full((size, size, 3), int(value), np.uint8)
+
+
+def config_of(folder: Path) -> Any:
+    policy = load_policy(folder)
+    assert isinstance(policy, MiniPolicy)
+    return policy.config
 
 
 @pytest.fixture
@@ -106,7 +114,7 @@ def test_trains_records_and_is_up_to_date(tmp_path, fake, monkeypatch):
     assert result["tasks"] == ["libero_object/2", "libero_object/4"]
     record = json.loads((tmp_path / "p" / "srpo.json").read_text())
     assert record["trained_inits"] == {"libero_object": {"2": [0], "3": [0], "4": [0]}}
-    config = load_policy(tmp_path / "p").config
+    config = config_of(tmp_path / "p")
     proprio = np.concatenate([demo.state[:-1, 0] for demo in read_demos(store)])
     assert config.proprio_mean[1] == pytest.approx(proprio.mean(), rel=1e-5)
     assert config.proprio_std[1] == pytest.approx(proprio.std(), rel=1e-5)
@@ -124,7 +132,7 @@ def test_goes_on_with_a_policy(tmp_path, fake, tiny_folder):
     store = write_store(tmp_path / "a")
     result = train_sft([store], tmp_path / "p", SETTINGS, policy=str(tiny_folder), threads=1)
     assert result["policy"] == weights_digest(tiny_folder) != result["weights"]
-    assert load_policy(tmp_path / "p").config == load_policy(tiny_folder).config
+    assert config_of(tmp_path / "p") == config_of(tiny_folder)
 
 
 def test_goes_on_with_a_released_checkpoint(tmp_path, fake):

@@ -82,8 +82,8 @@ def test_one_that_fails_later_warns_once(run: Run, monkeypatch: pytest.MonkeyPat
         raise OSError("no space\nleft")
 
     with tracking(run, "tensorboard") as follow:
-        monkeypatch.setattr(module.TensorBoardTracker, "log", full)
-        monkeypatch.setattr(module.TensorBoardTracker, "finish", full)
+        monkeypatch.setattr("stages.tracking.TensorBoardTracker.log", full)
+        monkeypatch.setattr("stages.tracking.TensorBoardTracker.finish", full)
         log(run, 1)
         follow()
         follow()

@@ -69,7 +69,7 @@ def test_a_second_update_goes_on_with_adapters_and_optimizer(
     result = update_policy(store, first, tmp_path / "002", "binary", replace(SETTINGS, lora_rank=None), threads=1)
     assert result["health"]["first_ratio_deviation"] < 1e-4 and result["weights"] != weights_digest(first)
     second = load_policy(tmp_path / "002")
-    assert second.adapters is not None and second.adapters.base == policy.adapters.base  # type: ignore[union-attr]
+    assert second.adapters is not None and second.adapters.base == policy.adapters.base
     steps = []
     for folder in (first, tmp_path / "002"):
         with safe_open(folder / "trainer.safetensors", framework="pt") as state:

@@ -106,7 +106,7 @@ def test_check(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[st
         "success_flips": 3,
         "paired": {"n": 20, "equal": 19, "ours": 12, "libero": 13},
     }
-    paired = row["paired"] | {"share": 0.95, "interval": [0.764, 0.991]}  # type: ignore[operator]
+    paired = row["paired"] | {"share": 0.95, "interval": [0.764, 0.991]}
     summary = {"paired": paired, "proprio": 2e-8, "lag": {"mm": 0.94, "rad": 0.019, "finger_mm": 0.2}}
     found = {"suite": "libero_goal", "tasks": [row], "summary": summary}
 

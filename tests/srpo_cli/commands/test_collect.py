@@ -10,6 +10,7 @@ import pytest
 from srpo_cli.__main__ import run
 from srpo_cli.commands import collect, demo
 from srpo_cli.commands import eval as eval_
+from srpo_cli.tables.rates import work
 from stages.collect import CollectSettings
 from stages.demo import DemoSettings
 from stages.evaluate import EvalSettings
@@ -29,7 +30,7 @@ def test_collect_then_up_to_date(
     told = json.loads(capsys.readouterr().out)
     assert (told["n"], told["collected"], told["up_to_date"]) == (2, 2, False)
     assert 1 <= told["queries_per_batch"] <= 2
-    assert f"on {told['queries_per_batch']:.1f} queries at a time, without any for" in collect.work(told)
+    assert f"on {told['queries_per_batch']:.1f} queries at a time, without any for" in work(told)
     assert srpo(f"collect c.zarr --policy policy {SMALL}", folder, monkeypatch) == 0
     assert "up to date: 2 episodes, success 0.0 %" in capsys.readouterr().out
 

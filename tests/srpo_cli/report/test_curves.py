@@ -65,12 +65,12 @@ def test_prefixes_of_other_states_do_not_count(measured: RolloutStore) -> None:
     add_embedding(store, "longer", ROWS, prefixes=True, settings=ENCODER["settings"] | {"moments": 16})
     del store.group["encode/pixels/prefix"]
     inputs = store.group["encode/pixels/inputs"]
-    inputs[5] = 78  # type: ignore[index]
+    inputs[5] = 78
     found = curves(store)
     assert [curve["episode"] for curve in found] == [0, 4]
     low, high = np.hypot(0.05, 0.05), EARLIER[[0, 1, 2, 3, 4]].max()
     assert found[1]["progress"] == pytest.approx([(high - 4) / (high - low), (high - 2) / (high - low)])
-    inputs[:] = store.group["encode/longer/inputs"][:] = 0  # type: ignore[index]
+    inputs[:] = store.group["encode/longer/inputs"][:] = 0
     assert curves(store) == []
 
 
@@ -108,7 +108,7 @@ def line_of_paths(store: RolloutStore, offset: float = 0.0) -> Path:
     """Moments of episode i at i + offset on a line."""
     line = offset + np.arange(9)[:, None, None] + np.array([0.0, 10, 20], np.float32)[None, :, None]
     group = RolloutStore.open(store.path, writable=True).group
-    group["encode/pixels"].create_array("moments", data=line.astype(np.float32), chunks=(1, 3, 1))  # type: ignore[union-attr]
+    group["encode/pixels"].create_array("moments", data=line.astype(np.float32), chunks=(1, 3, 1))
     return store.path
 
 

@@ -45,7 +45,7 @@ class Loop:
         if method == "make":
             return 9.0
         times = np.array([1.5, *[0.5] * (self.steps - 1)])
-        whole = self.steps == len(arguments[1])  # type: ignore[arg-type]
+        whole = self.steps == len(arguments[1])
         return {"reset_s": 3.0, "settle_s": 2.0, "steps": times, "whole": whole, "resident_mb": 900.0}
 
 

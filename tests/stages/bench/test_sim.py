@@ -33,7 +33,7 @@ def test_numbers_of_workers(workers: int, counts: list[int]) -> None:
 )
 def test_refused_settings(wrong: dict[str, object], part: str) -> None:
     with pytest.raises(UserError, match=part):
-        SimSettings(**wrong)  # type: ignore[arg-type]
+        SimSettings(**wrong)
 
 
 def test_the_meter_ends_where_it_said() -> None:

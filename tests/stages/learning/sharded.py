@@ -53,7 +53,7 @@ def held(policy: Policy) -> dict[str, Any]:
     """What this process has of a policy that a trainer shares out, and of its optimizer's memory."""
     trainer = Trainer(policy, replace(SETTINGS, max_logprob_gap=1e9))
     trainer.fit(made_up(policy, 11), 1.0, 0)
-    parameters = list(policy.module.parameters())
+    parameters: list[Any] = list(policy.module.parameters())
     moments = [state["exp_avg"] for state in trainer.optimizer.state.values()]
     return {
         "parts": all(isinstance(value, DTensor) for value in (*parameters, *moments)),

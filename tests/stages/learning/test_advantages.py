@@ -31,7 +31,7 @@ def test_against_loops(estimator: str, eps: float) -> None:
     group = rng.integers(12, size=80)
     reward = np.where(rng.random(80) < 0.3, 1.0, 0.8 * rng.random(80))
     reward[group == 3] = 0.25
-    advantage, kept = group_advantages(reward, group, AdvantageSettings(estimator, eps))  # type: ignore[arg-type]
+    advantage, kept = group_advantages(reward, group, AdvantageSettings(estimator, eps))
     np.testing.assert_allclose(advantage, slow(reward, group, estimator, eps), atol=1e-12)
     np.testing.assert_array_equal(kept, group != 3)
 

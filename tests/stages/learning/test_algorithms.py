@@ -31,7 +31,8 @@ def test_token_losses_against_loops(name):
     old = -rng.exponential(2, (6, 9))
     new, a = old + rng.normal(0, 0.6, (6, 9)), rng.normal(size=(6, 1))
     settings = ObjectiveSettings(clip_low=0.1, clip_high=0.3, awr_temperature=0.5, awr_clip=3.0)
-    loss, acts = ALGORITHMS[name].loss(*(torch.from_numpy(x) for x in (new, old, a)), settings)
+    logprob, before, advantage = (torch.from_numpy(x) for x in (new, old, a))
+    loss, acts = ALGORITHMS[name].loss(logprob, before, advantage, settings)
     assert loss.shape == acts.shape == (6, 9)
     assert name == "bc" or (acts.any() and not acts.all())
     for i in range(6):

@@ -57,10 +57,10 @@ def test_against_loops(dual):
     old = -rng.exponential(2, (6, 9))
     new = old + rng.normal(0, 0.6, (6, 9))
     a = rng.normal(size=(6, 1))
-    args = [torch.from_numpy(x) for x in (new, old, a)]
-    loss = clipped_surrogate(*args, 0.2, 0.28, dual)
-    kl = k3(args[1], args[0])
-    stopped = is_clipped(*args, 0.2, 0.28)
+    logprob, before, advantage = (torch.from_numpy(x) for x in (new, old, a))
+    loss = clipped_surrogate(logprob, before, advantage, 0.2, 0.28, dual)
+    kl = k3(before, logprob)
+    stopped = is_clipped(logprob, before, advantage, 0.2, 0.28)
     for i in range(6):
         for j in range(9):
             want = slow(new[i, j], old[i, j], a[i, 0], 0.2, 0.28, dual)

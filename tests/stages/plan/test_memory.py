@@ -111,7 +111,7 @@ def test_what_a_step_keeps() -> None:
     """Recomputing, the inputs of all blocks and what is within one; offloading, only the latter."""
     queries, policy = 10_000, Row()
     one = 4 * queries * policy.width
-    keep, again, away = (step_memory(policy, queries, [""], how).activations for how in FRUGAL)  # type: ignore[arg-type]
+    keep, again, away = (step_memory(policy, queries, [""], how).activations for how in FRUGAL)
     assert keep - again == pytest.approx((policy.layers - 1) * 4 * one, rel=0.05)
     assert again - away == pytest.approx((policy.layers - 1) * one, rel=0.15)
 
@@ -155,5 +155,5 @@ class RealSize:
 def test_the_peaks_measured_on_an_h200(queries: int, again: bool, peak_gb: float) -> None:
     policy = RealSize()
     OpenVLASubject(policy.module, (1,)).trainable(32)
-    step = step_memory(policy, queries, [""], "recompute" if again else "keep")  # type: ignore[arg-type]
+    step = step_memory(policy, queries, [""], "recompute" if again else "keep")
     assert step.peak / 1e9 == pytest.approx(peak_gb, rel=0.03)

@@ -100,8 +100,8 @@ def test_batches_are_their_rows() -> None:
     x, y = rng.integers(0, 6, (2, 7, 9)) / 5
     for measure in (mmd, jensen_shannon, standardised_difference, rank_correlation, pair_accuracy):
         np.testing.assert_allclose(measure(x, y), [measure(a, b) for a, b in zip(x, y, strict=True)], rtol=1e-12)
-    for measure in (temporal_correlation, monotonicity):
-        np.testing.assert_allclose(measure(x), [measure(a) for a in x], rtol=1e-12)
+    for of_one in (temporal_correlation, monotonicity):
+        np.testing.assert_allclose(of_one(x), [of_one(a) for a in x], rtol=1e-12)
     np.testing.assert_allclose(progress_curve(x), [progress_curve(a) for a in x])
 
 
@@ -137,8 +137,8 @@ def test_nan_in_nan_out() -> None:
         if measure is not pair_accuracy:
             assert np.isnan(measure(bad, good)), measure
     assert np.isnan(pair_accuracy(bad, np.arange(4.0)))
-    for measure in (monotonicity, temporal_correlation):
-        assert np.isnan(measure(bad)), measure
+    for of_one in (monotonicity, temporal_correlation):
+        assert np.isnan(of_one(bad)), of_one
 
 
 def test_values_outside_the_limits_are_refused() -> None:

@@ -66,7 +66,7 @@ def test_one_cloud_is_one_mean(dimensions: int, n: int) -> None:
 def test_identical_successes_are_one_centre() -> None:
     rows = np.tile(np.random.default_rng(0).normal(size=64), (5, 1))
     for radius in ("gap", "fixed"):
-        found = find_references(rows, RewardSettings(radius=radius))  # type: ignore[arg-type]
+        found = find_references(rows, RewardSettings(radius=radius))
         np.testing.assert_allclose(found.centres, rows[:1])
 
 
@@ -83,7 +83,7 @@ def test_twins_do_not_throw_out_the_others(copies: int) -> None:
 
 def test_a_lone_success_beside_clusters_is_a_choice() -> None:
     rows = clouds([4, 5, 1], 256, 0.05)
-    dropped, kept = (find_references(rows, RewardSettings(noise=noise)) for noise in ("drop", "keep"))  # type: ignore[arg-type]
+    dropped, kept = (find_references(rows, RewardSettings(noise=noise)) for noise in ("drop", "keep"))
     np.testing.assert_array_equal(dropped.member, [0] * 4 + [1] * 5 + [-1])
     np.testing.assert_array_equal(kept.member, [0] * 4 + [1] * 5 + [2])
     np.testing.assert_array_equal(kept.centres[2], rows[-1])

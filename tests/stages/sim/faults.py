@@ -48,4 +48,4 @@ def install() -> None:
             KINDS[done.name.split(".")[0]]()
         return bool(step(self, action))
 
-    Simulator.step = faulty_step  # type: ignore[method-assign]
+    Simulator.step = faulty_step

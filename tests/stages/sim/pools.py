@@ -52,7 +52,7 @@ def new_job(path: Path, horizon: int = HORIZON, look: str = "lite") -> Job:
 
 def arrays(path: Path) -> dict[str, np.ndarray]:
     members = RolloutStore.open(path).group.members(max_depth=None)
-    return {name: item[:] for name, item in members if hasattr(item, "shape")}  # type: ignore[index]
+    return {name: item[:] for name, item in members if hasattr(item, "shape")}
 
 
 def assert_same(path: Path, other: Path) -> None:

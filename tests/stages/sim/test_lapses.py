@@ -65,7 +65,7 @@ def test_demonstrations_with_lapses_succeed_and_repeat() -> None:
     again = demonstrate(TASK, 0, 3, DemoSettings(noise=0.1, lapses=1.0), 280)
     assert lapsed.success and len(lapsed.action) > len(usual.action) + 10
     np.testing.assert_array_equal(lapsed.action, again.action)
-    np.testing.assert_array_equal(lapsed.label, again.label)  # type: ignore[arg-type]
+    np.testing.assert_array_equal(lapsed.label, again.label)
     with pytest.raises(UserError, match="lapses must be between"):
         DemoSettings(lapses=1.5)
     with pytest.raises(UserError, match="ask for one of them"):

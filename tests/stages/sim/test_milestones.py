@@ -43,7 +43,7 @@ def stop_at(phase: Phase) -> Change:
 
     def change(expert: ScriptedExpert, action: np.ndarray) -> np.ndarray:
         if expert.phase is phase:
-            expert._next = lambda: phase  # type: ignore[method-assign]
+            expert._next = lambda: phase
             return np.append(np.zeros(6), last[0][6])
         last[0] = action
         return action

@@ -1,5 +1,7 @@
 """Suites, tasks and initial states against LIBERO's own benchmark classes, and what selections refuse."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -19,7 +21,7 @@ def test_equal_to_libero_benchmark(suite: str, capsys: pytest.CaptureFixture[str
     assert [task.instruction for task in ours] == [task.language for task in theirs.tasks]
     assert [task.index for task in ours] == list(range(len(theirs.tasks)))
     last = len(ours) - 1
-    assert str(ours[last].bddl_file.resolve()) == str(provider.Path(theirs.get_task_bddl_file_path(last)).resolve())
+    assert str(ours[last].bddl_file.resolve()) == str(Path(theirs.get_task_bddl_file_path(last)).resolve())
     np.testing.assert_array_equal(initial_states(ours[last]), theirs.get_task_init_states(last))
 
 

@@ -42,7 +42,7 @@ def redrawn(model: torch.nn.Module) -> torch.nn.Module:
 @pytest.fixture(scope="module")
 def model() -> VJEPA2Model:
     torch.set_num_threads(1)
-    return redrawn(VJEPA2Model(tiny()))  # type: ignore[return-value]
+    return redrawn(VJEPA2Model(tiny()))
 
 
 @pytest.fixture(scope="module")
@@ -151,7 +151,7 @@ def test_half_precision_is_near(folder: Path, pt: Path, dtype: str) -> None:
     frames = clips(2)
     for source in (folder, pt):
         exact = load_world_model(str(source), EncoderOptions(size=SIZE, frames=FRAMES)).encode(frames)
-        found = load_world_model(str(source), EncoderOptions(size=SIZE, frames=FRAMES, dtype=dtype))  # type: ignore[arg-type]
+        found = load_world_model(str(source), EncoderOptions(size=SIZE, frames=FRAMES, dtype=dtype))
         assert found.spec.dtype == dtype
         embedding = found.encode(frames)
         assert embedding.dtype == np.float32
@@ -161,9 +161,9 @@ def test_half_precision_is_near(folder: Path, pt: Path, dtype: str) -> None:
 
 def test_a_classifier_on_top_is_dropped(tmp_path: Path) -> None:
     whole = redrawn(VJEPA2ForVideoClassification(tiny(num_pooler_layers=1)))
-    whole.save_pretrained(tmp_path / "classifier")  # type: ignore[operator]
+    whole.save_pretrained(tmp_path / "classifier")
     found = load_world_model(str(tmp_path / "classifier"))
-    np.testing.assert_allclose(found.encode(clips(1)), plain(whole.vjepa2, clips(1)).mean(1), atol=1e-5)  # type: ignore[arg-type]
+    np.testing.assert_allclose(found.encode(clips(1)), plain(whole.vjepa2, clips(1)).mean(1), atol=1e-5)
 
 
 def changed(folder: Path, out: Path, change: Callable[[dict[str, torch.Tensor]], None]) -> str:
@@ -176,7 +176,7 @@ def changed(folder: Path, out: Path, change: Callable[[dict[str, torch.Tensor]],
 
 def test_weights_that_do_not_fit_are_named(folder: Path, model: VJEPA2Model, tmp_path: Path) -> None:
     key = "encoder.layer.1.attention.key.bias"
-    without = changed(folder, tmp_path / "a", lambda state: state.pop(key))  # type: ignore[arg-type, return-value]
+    without = changed(folder, tmp_path / "a", lambda state: state.pop(key))
     with pytest.raises(UserError, match=rf"the file lacks {key}"):
         load_world_model(without)
     more = changed(folder, tmp_path / "b", lambda state: state.update(stranger=torch.zeros(1)))

@@ -48,7 +48,7 @@ def test_experiments_that_cannot_be() -> None:
         ({"iterations": 0}, "at least one"),
     ):
         with pytest.raises(UserError, match=words):
-            LearningSettings(**{"arms": [path], **wrong})  # type: ignore[arg-type]
+            LearningSettings(**{"arms": [path], **wrong})
     settings = LearningSettings([path], changes=["collect.group=1"])
     with pytest.raises(UserError, match="groups"):
         settings.recipe(0, path)

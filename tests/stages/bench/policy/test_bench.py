@@ -9,8 +9,10 @@ import torch
 from data.errors import UserError
 from data.settings import build
 from stages.bench.policy import bench, opening
+from stages.bench.policy.acting import act
 from stages.bench.policy.bench import bench_policy
 from stages.bench.policy.settings import PolicyBenchSettings
+from stages.plan.machine import free_bytes
 from stages.policies.mini import MiniConfig, MiniPolicy
 
 QUICK = {"batches": (1, 2), "repeats": 1, "device": "cpu", "lora": 0}
@@ -69,7 +71,7 @@ def test_a_mini_policy_needs_no_peft(mini: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def test_one_figure_that_fails_leaves_the_others(monkeypatch: pytest.MonkeyPatch):
-    real = bench.act
+    real = act
 
     def small_only(subject, batch, images, repeats):
         if batch > 1:
@@ -97,7 +99,7 @@ def test_weights_that_cannot_fit_are_refused(released: Path, monkeypatch: pytest
 def test_the_room_that_a_checkpoint_needs(released: Path):
     weights = sum(file.stat().st_size for file in released.glob("model*.safetensors"))
     assert opening._stored(released) == weights > 8e6
-    assert opening.free_bytes(torch.device("cpu")) > 1e8
+    assert free_bytes(torch.device("cpu")) > 1e8
 
 
 def test_peft_is_asked_for_before_anything_is_built(released: Path, monkeypatch: pytest.MonkeyPatch):

@@ -137,7 +137,7 @@ def test_statistics_of_config_json_and_by_name(folder: Path):
     (folder / "dataset_statistics.json").unlink()
     other = {"action": {**QUANTILES, "q99": [2.0] * 7}}
     both = {"libero_goal": other, "libero_object": STATISTICS}
-    configure(folder, norm_stats=CONFIG["norm_stats"] | both)  # type: ignore[operator]
+    configure(folder, norm_stats=CONFIG["norm_stats"] | both)
     policy = OpenVLAPolicy.load(folder, CPU, statistics="libero_object")
     assert policy.decode_tokens(np.zeros(56, int))[0, 0] == pytest.approx(254 / 255)
     assert OpenVLAPolicy.load(folder, CPU, statistics="libero_goal").decode_tokens(np.zeros(56, int))[0, 0] == 1

@@ -70,7 +70,7 @@ def test_each_part_does_what_it_says(view: StateView, states: np.ndarray) -> Non
     plain = view.frames(2, row, "agentview", 96)[0].astype(int)
 
     def varied(**parts: object) -> np.ndarray:
-        return view.frames(2, row, "agentview", 96, Variation(**parts))[0].astype(int)  # type: ignore[arg-type]
+        return view.frames(2, row, "agentview", 96, Variation(**parts))[0].astype(int)
 
     assert 0.4 < varied(gain=0.5).mean() / plain.mean() < 0.7
     reddish = varied(colour=(1.0, 0.7, 0.7)).mean(axis=(0, 1)) / plain.mean(axis=(0, 1))

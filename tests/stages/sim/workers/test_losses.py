@@ -55,7 +55,7 @@ class Ends(threading.Thread):
 def collect(path: Path, pool: Pool, **how: object) -> tuple[PoolReport, list[int]]:
     """The report, and the episodes in the order in which they ended."""
     done: list[Finished] = []
-    report = pool.run(new_job(path), STARTS, decide, done.append, **how)  # type: ignore[arg-type]
+    report = pool.run(new_job(path), STARTS, decide, done.append, **how)
     return report, [one.episode for one in done]
 
 
