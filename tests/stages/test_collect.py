@@ -220,7 +220,7 @@ def test_killed_group_goes_on(policy: Path, whole: Path, tmp_path: Path) -> None
     )
     process = subprocess.Popen([sys.executable, "-c", program], start_new_session=True)
     end = time.monotonic() + 60
-    while time.monotonic() < end and not any((path / "episode/status/c").glob("*")):
+    while time.monotonic() < end and not any((path / "episode/status/c").glob("*[0-9]")):
         time.sleep(0.005)
     os.killpg(process.pid, signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
@@ -296,8 +296,8 @@ def test_random_kills_lose_and_double_nothing(policy: Path, tmp_path: Path) -> N
 def _wait_for_episodes(process: "subprocess.Popen[bytes]", path: Path, count: int) -> None:
     """Until so many more episodes are done, or the process has ended."""
     folder = path / "episode/status/c"
-    goal = len(list(folder.glob("*"))) + count
-    while process.poll() is None and len([file for file in folder.glob("*") if not file.suffix]) < goal:
+    goal = len(list(folder.glob("*[0-9]"))) + count
+    while process.poll() is None and len(list(folder.glob("*[0-9]"))) < goal:
         time.sleep(0.01)
 
 

@@ -27,7 +27,7 @@ def until(process: "subprocess.Popen[str]", store: Path, moment: str) -> None:
             return (store / "zarr.json").is_file()
         if moment == "workers":
             return bool(children(process.pid))
-        return bool(list((store / "episode/status/c").glob("*")))
+        return bool(list((store / "episode/status/c").glob("*[0-9]")))  # a chunk still being written ends in .partial
 
     while process.poll() is None and not reached():
         time.sleep(0.01)
