@@ -4,13 +4,14 @@ A preset is a TOML file with one section a stage. `[task]` holds what several st
 seed) and goes to each of them that has such a setting; a stage's own section wins.
 """
 
+import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
 from data.errors import UserError, unknown
 from data.hub import lasting_name
-from data.settings import build, content, load_preset, parse_assignments
+from data.settings import build, content, convert, load_preset, parse_assignments
 from stages.collect import CollectSettings
 from stages.demo import DemoSettings
 from stages.encode import EncodeSettings
@@ -176,6 +177,17 @@ def load_recipe(preset: str, assignments: Sequence[str] = ()) -> Recipe:
             raise UserError(f"--set {path}: say which section, {_where(path)}")
         sections.setdefault(section, {})[key] = value
     return make_recipe(sections)
+
+
+def task_settings(preset: str, assignments: Sequence[str] = ()) -> dict[str, Any]:
+    """What `[task]` of `load_recipe`'s recipe says, in its own types."""
+    task = dict(load_preset(preset).get("task", {}))
+    for path, value in parse_assignments(assignments).items():
+        section, _, key = path.partition(".")
+        if section == "task":
+            hints = (typing.get_type_hints(cls) for cls in SECTIONS.values())
+            task[key] = convert(value, next(known[key] for known in hints if key in known), path)
+    return task
 
 
 def own_recipe(settings: Mapping[str, Mapping[str, Any]]) -> Recipe:

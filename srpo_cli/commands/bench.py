@@ -203,7 +203,7 @@ def bench_learning(
     on; a second process with another `--shard` does other runs (`taskset -c 0 srpo bench learning ...` keeps each on
     cores of its own).
 
-    Example: `srpo bench learning out --preset quick --start sparse --arm binary --arm path --set task.tasks=2,4,9`
+    Example: `srpo bench learning out --preset quick --start sparse --arm binary --arm path --set task.tasks=2,6,9`
     """
     from data.shards import Shard
     from srpo_cli.tables.learning import draw_learning, show_learning, summary

@@ -26,14 +26,13 @@ def command(
     Example: `srpo settings --section update`
     """
     from data.errors import unknown
-    from data.settings import load_preset
     from srpo_cli.tables.settings import as_preset
-    from stages.recipe import SECTIONS, load_recipe
+    from stages.recipe import SECTIONS, load_recipe, task_settings
 
     if section is not None and section not in (*SECTIONS, "task"):
         raise unknown("section", section, (*SECTIONS, "task"))
     recipe = load_recipe(preset, assign)
-    task = load_preset(preset).get("task", {})
+    task = task_settings(preset, assign)
     values = recipe.sections() | {"task": task}
     text = as_preset(recipe, task, section)
     emit(

@@ -60,11 +60,6 @@ class Progress:
         """The most that it ever was."""
         return float(self.steps.max())
 
-    @property
-    def final(self) -> float:
-        """What it was at the end."""
-        return float(self.steps[-1])
-
 
 @dataclass(frozen=True)
 class _Scene:

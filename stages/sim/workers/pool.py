@@ -50,7 +50,6 @@ class PoolReport:
     """What a run of episodes took."""
 
     episodes: int = 0
-    successes: int = 0
     steps: int = 0
     seconds: float = 0.0
     workers: int = 0
@@ -273,7 +272,6 @@ class _Run:
         """Count an episode that is in the store."""
         self.left -= 1
         self.report.episodes += 1
-        self.report.successes += done.success
         self.report.steps += done.steps
         self.report.spent += done.spent
         if self._on_done:

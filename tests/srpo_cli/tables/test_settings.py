@@ -56,6 +56,13 @@ def test_the_section_that_is_shared_out(capsys: pytest.CaptureFixture[str]) -> N
     assert tomllib.loads(capsys.readouterr().out) == {"task": load_preset("quick")["task"]}
 
 
+def test_what_is_set_for_all_sections_is_shared_out_too(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["settings", "quick", "--set", "task.seed=7", "--set", "task.tasks=2"]) == 0
+    said = tomllib.loads(capsys.readouterr().out)
+    assert (said["task"]["seed"], said["task"]["tasks"]) == (7, "2")
+    assert not any({"seed", "tasks"} & set(said[section]) for section in SECTIONS)
+
+
 def test_what_only_a_loop_knows_is_marked(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["settings", "laptop"]) == 0
     lines = capsys.readouterr().out.splitlines()
