@@ -17,7 +17,7 @@ def show_policy(result: Row) -> None:
     out.print(f"on {machine['name']}; torch {machine['torch']}, transformers {machine['transformers']}")
     _show("acting", ["images", "batch", "ms a query", "95 %", "action tokens/s", "peak GB"], result["act"], _act)
     title = "health: |ratio - 1| of the same queries in batches of other sizes"
-    _show(title, ["batch", "other", "padded", "largest", "99 % below", "mean"], result["ratio"], _ratio)
+    _show(title, ["batch", "other", "largest", "99 % below", "mean"], result["ratio"], _ratio)
     if "learner" in result:
         _show_updates(result)
 
@@ -52,8 +52,7 @@ def _act(row: Row) -> list[Any]:
 
 
 def _ratio(row: Row) -> list[Any]:
-    figures = [f"{row[key]:.2g}" for key in ("max", "p99", "mean")]
-    return [row["batch"], row["other"], "yes" if row["padded"] else "no", *figures]
+    return [row["batch"], row["other"], *(f"{row[key]:.2g}" for key in ("max", "p99", "mean"))]
 
 
 def _update(row: Row) -> list[Any]:

@@ -1,7 +1,7 @@
 """How fast a network answers, and whether it answers the same whatever else is in the batch.
 
-A rollout records log-probs of queries computed alone, an update computes the same queries many at a time: where the
-ratio of the two is not 1 before anything was learned, the surrogate starts off wrong.
+A rollout records log-probs of whichever queries wait, an update computes them with others: where the ratio of the two
+is not 1 before anything was learned, the surrogate starts off wrong.
 
 Shapes: B queries, n action tokens a query, K bins.
 """
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from stages.bench.medians import median
-from stages.bench.policy.subjects import Inputs, Subject
+from stages.bench.policy.subjects import Inputs, Subject, part_of
 from stages.bench.policy.timing import timings
 from stages.learning.objectives import probability_ratio
 from stages.policies.base import token_logprob
@@ -39,13 +39,13 @@ def act(subject: Subject, batch: int, images: int, repeats: int) -> dict[str, An
 
 
 @torch.inference_mode()
-def ratio(subject: Subject, images: int, batch: int, other: int, padded: bool) -> dict[str, Any]:
+def ratio(subject: Subject, images: int, batch: int, other: int) -> dict[str, Any]:
     """|ratio - 1| of sampled tokens: the log-probs of B queries at once against those of `other` at a time.
 
     Returns:
         max, p99 and mean over all tokens; max_logprob_gap.
     """
-    inputs = subject.queries(batch, images, padded)
+    inputs = subject.queries(batch, images)
     logits = logits_of(subject, inputs, batch)
     tokens = sample(logits)
     old, _ = token_logprob(logits, tokens, 1.0)
@@ -62,7 +62,7 @@ def ratio(subject: Subject, images: int, batch: int, other: int, padded: bool) -
 def logits_of(subject: Subject, inputs: Inputs, size: int) -> Tensor:
     """(B, n, K), computed `size` queries at a time."""
     total = len(next(iter(inputs.values())))
-    return torch.cat([subject.module(**subject.rows(inputs, i, i + size)) for i in range(0, total, size)])
+    return torch.cat([subject.module(**part_of(inputs, slice(i, i + size))) for i in range(0, total, size)])
 
 
 def sample(logits: Tensor, seed: int = 0) -> Tensor:

@@ -37,8 +37,8 @@ def bench_policy(policy: str | Path | None, settings: PolicyBenchSettings, tick:
 
     Returns:
         JSON-able: policy, size, machine; network: parameters, parts (of each), dtype, weights_gb, seconds (to build or
-        load); act: rows of batch, images and what `acting.act` returns; ratio: rows of images, batch, other, padded and
-        what `acting.ratio` returns; learner: what (is trained), parameters, tensors; update: rows of images, micro,
+        load); act: rows of batch, images and what `acting.act` returns; ratio: rows of images, batch, other and what
+        `acting.ratio` returns; learner: what (is trained), parameters, tensors; update: rows of images, micro,
         checkpointing and what `learning.learn` returns; legend. Rows, and learner, have peak_gb or error.
 
     Raises:
@@ -70,7 +70,7 @@ class _Bench:
         self._sizes = sorted(set(settings.batches), reverse=True)
         self._updates = [(m, on) for m in settings.micro for on in subject.checkpointing] if settings.lora else []
         self._done = 0
-        self._total = len(self._images) * len(settings.batches) + len(subject.padding) * len(self._sizes)
+        self._total = len(self._images) * len(settings.batches) + len(self._sizes)
         self._total += len(self._updates) + bool(self._updates)
 
     def acting(self) -> Iterator[dict[str, Any]]:
@@ -83,10 +83,9 @@ class _Bench:
     def ratios(self) -> Iterator[dict[str, Any]]:
         """The largest batch against each of them, itself included."""
         images, most = self._images[0], self._sizes[0]
-        for padded in self._subject.padding:
-            for other in self._sizes:
-                about = {"images": images, "batch": most, "other": other, "padded": padded}
-                yield self._row(about, partial(ratio, self._subject, images, most, other, padded))
+        for other in self._sizes:
+            about = {"images": images, "batch": most, "other": other}
+            yield self._row(about, partial(ratio, self._subject, images, most, other))
 
     def learning(self) -> dict[str, Any]:
         """The keys learner and update."""

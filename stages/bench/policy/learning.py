@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from stages.bench.medians import median
 from stages.bench.policy.acting import logits_of, sample
-from stages.bench.policy.subjects import Inputs, Subject
+from stages.bench.policy.subjects import Inputs, Subject, part_of
 from stages.bench.policy.timing import timings
 from stages.learning.activations import Activations, activations_of, blocks_of
 from stages.learning.objectives import clipped_surrogate, probability_ratio
@@ -91,7 +91,7 @@ class _Step:
     def _part(self, start: int) -> tuple[Tensor, Tensor]:
         """One micro-batch's share of the gradient, added; its share of the loss and its largest |ratio - 1|."""
         rows = slice(start, start + self._micro)
-        logits = self._subject.module(**self._subject.rows(self._inputs, start, start + self._micro))
+        logits = self._subject.module(**part_of(self._inputs, rows))
         new, _ = token_logprob(logits, self._tokens[rows], 1.0)
         loss = clipped_surrogate(new, self._old[rows], self._advantage[rows]).sum() / self._old.numel()
         loss.backward()

@@ -12,12 +12,12 @@ from torch import Tensor, nn
 from stages.policies.adapters import need_peft
 from stages.policies.base import Observation, Policy
 from stages.policies.openvla_oft.network import PROPRIO, SLOTS, OpenVLANetwork
-from stages.policies.openvla_oft.prompt import BOS, PAD, STOP
+from stages.policies.openvla_oft.prompt import BOS, PAD, STOP, padded
 
 PROMPT = 35
 """tokens of a long instruction of LIBERO, with all that stands around it"""
 SHORTER = 3
-"""fewer in every other padded query"""
+"""fewer in every other query"""
 WORDS = (3, 31000)
 """ids of words: neither special tokens nor actions"""
 ALPHA = 16
@@ -29,6 +29,11 @@ Inputs = dict[str, Tensor]
 """The keyword arguments of a network."""
 
 
+def part_of(inputs: Inputs, rows: slice) -> Inputs:
+    """Some of the queries."""
+    return {key: value[rows] for key, value in inputs.items()}
+
+
 class Subject(ABC):
     """A network and what is asked of it."""
 
@@ -37,8 +42,6 @@ class Subject(ABC):
     """of a query"""
     images: tuple[int, ...]
     """numbers of images that it is measured with where none is asked for"""
-    padding: tuple[bool, ...]
-    """whether prompts in a batch can differ in length, so that some are padded"""
     checkpointing: tuple[bool, ...]
     """the ways to learn: with activations kept, and computed again"""
 
@@ -48,12 +51,8 @@ class Subject(ABC):
         return next(self.module.parameters()).device
 
     @abstractmethod
-    def queries(self, batch: int, images: int, padded: bool = False, seed: int = 0) -> Inputs:
-        """B random queries; `padded`: every other prompt is shorter."""
-
-    def rows(self, inputs: Inputs, low: int, high: int) -> Inputs:
-        """Some of the queries, as a policy would give them by themselves."""
-        return {key: value[low:high] for key, value in inputs.items()}
+    def queries(self, batch: int, images: int, seed: int = 0) -> Inputs:
+        """B random queries."""
 
     @abstractmethod
     def trainable(self, rank: int) -> dict[str, nn.Parameter]:
@@ -63,7 +62,6 @@ class Subject(ABC):
 class OpenVLASubject(Subject):
     """An update trains LoRA adapters (f32) on all linear layers of the language model."""
 
-    padding = (False, True)
     checkpointing = (False, True)
     tokens = SLOTS
 
@@ -71,13 +69,13 @@ class OpenVLASubject(Subject):
         self.module: OpenVLANetwork = network
         self.images = images
 
-    def queries(self, batch: int, images: int, padded: bool = False, seed: int = 0) -> Inputs:
+    def queries(self, batch: int, images: int, seed: int = 0) -> Inputs:
+        """Every other prompt is shorter."""
         device, side = self.device, self.module.architecture.dino.side
         rng = torch.Generator(device).manual_seed(seed)
         length = torch.full((batch,), PROMPT, device=device)
-        if padded:
-            length[1::2] -= SHORTER
-        place = torch.arange(PROMPT + SLOTS + 1, device=device)
+        length[1::2] -= SHORTER
+        place = torch.arange(padded(PROMPT), device=device)
         end = length[:, None] + SLOTS
         text = torch.randint(*WORDS, (batch, len(place)), generator=rng, device=device)
         text[:, 0] = BOS
@@ -86,18 +84,7 @@ class OpenVLASubject(Subject):
         inputs = {"pixels": pixels, "text": text, "length": length}
         if self.module.architecture.proprio:
             inputs["proprio"] = 2 * torch.rand(batch, PROPRIO, generator=rng, device=device) - 1
-        return inputs | ({"mask": place <= end} if padded else {})
-
-    def rows(self, inputs: Inputs, low: int, high: int) -> Inputs:
-        """Cut to the longest; no mask where none is padded."""
-        part = super().rows(inputs, low, high)
-        longest = int(part["length"].max()) + SLOTS + 1
-        part["text"] = part["text"][:, :longest]
-        if "mask" in part:
-            part["mask"] = part["mask"][:, :longest]
-            if part["mask"].all():
-                del part["mask"]
-        return part
+        return inputs
 
     def trainable(self, rank: int) -> dict[str, nn.Parameter]:
         """
@@ -120,7 +107,6 @@ class OpenVLASubject(Subject):
 class WholeSubject(Subject):
     """Any other policy: an update trains all weights, as `srpo update` does."""
 
-    padding = (False,)
     checkpointing = (False,)
 
     def __init__(self, policy: Policy) -> None:
@@ -129,7 +115,7 @@ class WholeSubject(Subject):
         self.tokens = policy.spec.tokens
         self.images = (len(policy.spec.cameras),)
 
-    def queries(self, batch: int, images: int, padded: bool = False, seed: int = 0) -> Inputs:
+    def queries(self, batch: int, images: int, seed: int = 0) -> Inputs:
         rng, spec = np.random.default_rng(seed), self._policy.spec
         seen = {name: rng.integers(0, 256, (batch, side, side, 3), np.uint8) for name, side in spec.cameras.items()}
         observation = Observation(seen, rng.normal(size=(batch, spec.proprio)).astype(np.float32))

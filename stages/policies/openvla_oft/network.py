@@ -62,24 +62,21 @@ class OpenVLANetwork(nn.Module):
         self.projector = Projector(architecture.dino.width + architecture.siglip.width, architecture.projector, width)
         self.proprio_projector = Perceptron(PROPRIO, width, width) if architecture.proprio else None
 
-    def forward(
-        self, pixels: Tensor, text: Tensor, length: Tensor, mask: Tensor | None = None, proprio: Tensor | None = None
-    ) -> Tensor:
+    def forward(self, pixels: Tensor, text: Tensor, length: Tensor, proprio: Tensor | None = None) -> Tensor:
         """Logits of the action tokens.
 
         Args:
             pixels: (B, n, 6, S, S) f32, each image normalised for DINOv2 and for SigLIP.
             text: (B, T) i64, prompt, slots (any id), </s>, padding.
             length: (B,) i64, the tokens of each prompt.
-            mask: (B, T) bool, false on padding; none: there is no padding.
             proprio: (B, 8) f32 in [-1, 1], if the checkpoint has a place for it.
 
         Returns:
             (B, 56, K) f32, in the order of the token ids: the higher the bin's index, the lower its value.
         """
         last = self.architecture.vocabulary
-        read = self._read(pixels, text, length, mask, proprio)
-        return F.linear(read, self.language_model.lm_head.weight[last - BINS : last]).float()
+        read = self._read(pixels, text, length, proprio)
+        return linear_f32(read, self.language_model.lm_head.weight[last - BINS : last])
 
     def next_tokens(self, **inputs: Tensor) -> Tensor:
         """As `forward`, logits of the whole vocabulary: (B, 56, V) f32."""
@@ -90,15 +87,14 @@ class OpenVLANetwork(nn.Module):
         with torch.device(device):
             self.language_model.model.rotary_emb = LlamaRotaryEmbedding(self.language_model.config)
 
-    def _read(
-        self, pixels: Tensor, text: Tensor, length: Tensor, mask: Tensor | None = None, proprio: Tensor | None = None
-    ) -> Tensor:
+    def _read(self, pixels: Tensor, text: Tensor, length: Tensor, proprio: Tensor | None = None) -> Tensor:
         """What the language model's head reads at the action tokens: (B, 56, D)."""
         seen = self._seen(pixels, proprio)
         embedded = self._embedded(text, length)
         sequence = torch.cat([embedded[:, :1], seen, embedded[:, 1:]], 1)
-        hidden = self._llama(sequence, mask)
-        index = seen.shape[1] + length[:, None] - 1 + torch.arange(SLOTS, device=text.device)
+        end = seen.shape[1] + length[:, None] + SLOTS
+        hidden = self._llama(sequence, end)
+        index = end - SLOTS - 1 + torch.arange(SLOTS, device=text.device)
         return self.language_model.model.norm(hidden.gather(1, index[..., None].expand(-1, -1, hidden.shape[-1])))
 
     def _seen(self, pixels: Tensor, proprio: Tensor | None) -> Tensor:
@@ -117,22 +113,30 @@ class OpenVLANetwork(nn.Module):
         slot = (place >= 0) & (place < SLOTS)
         return self.language_model.model.embed_tokens(text).masked_fill(slot[..., None], 0)
 
-    def _llama(self, sequence: Tensor, mask: Tensor | None) -> Tensor:
-        """Llama's layers over a sequence (B, P + T, D), before its last norm.
+    def _llama(self, sequence: Tensor, end: Tensor) -> Tensor:
+        """Llama's layers over a sequence (B, P + T, D) with </s> at `end` (B, 1), before its last norm.
 
-        They are called one by one, because LlamaModel's own mask is causal. Without padding no mask is given, so that
-        every SDPA backend is eligible; a causal position never sees the padding, which comes last.
+        They are called one by one, because LlamaModel's own mask is causal. A causal position never sees the padding,
+        which comes last; of the others all get a mask, padded or not, so that all are computed by one SDPA backend.
         """
         model, causal = self.language_model.model, self.architecture.attention == "causal"
         positions = torch.arange(sequence.shape[1], device=sequence.device)[None]
         given: dict[str, Any] = {"position_ids": positions, "is_causal": causal, "attention_mask": None}
-        if mask is not None and not causal:
-            keys = F.pad(mask, (sequence.shape[1] - mask.shape[1], 0), value=True)
-            given["attention_mask"] = keys[:, None, None].expand(-1, 1, sequence.shape[1], -1)
+        if not causal:
+            given["attention_mask"] = (positions <= end)[:, None, None].expand(-1, 1, sequence.shape[1], -1)
         given["position_embeddings"] = model.rotary_emb(sequence, position_ids=positions)
         for layer in model.layers:
             sequence = layer(sequence, **given)
         return sequence
+
+
+def linear_f32(x: Tensor, weight: Tensor) -> Tensor:
+    """`x @ weight.T` in f32, also within autocast: in bf16 a logit of 20, and so its log-prob, has steps of 0.125.
+
+    MiniMax-M1 (arXiv 2506.13585) and ScaleRL (arXiv 2510.13786) found f32 logits to matter for reinforcement.
+    """
+    with torch.autocast(x.device.type, enabled=False):
+        return F.linear(x.float(), weight.float())
 
 
 class VisionBackbone(nn.Module):

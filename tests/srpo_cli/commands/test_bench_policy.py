@@ -28,7 +28,7 @@ def measured() -> dict[str, Any]:
             {"batch": 8, "images": 1, "ms_query": middle(11.97), "tokens_s": 4678.0, "finite": True, "peak_gb": 15.47},
             {"batch": 512, "images": 1, "error": "OutOfMemoryError: CUDA out of memory [1]"},
         ],
-        "ratio": [{"batch": 32, "other": 8, "padded": True, **off, "peak_gb": 16.4}],
+        "ratio": [{"batch": 32, "other": 8, **off, "peak_gb": 16.4}],
         "learner": {"what": "LoRA adapters of rank 32", "parameters": 79_953_920, "tensors": 448, "peak_gb": 15.5},
         "update": [
             {"micro": 8, "checkpointing": True, "seconds": middle(7.08), "queries_s": 16.9, **health, "peak_gb": 18.4}
@@ -45,7 +45,7 @@ def test_for_people(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixtu
         "NVIDIA H200; torch 2.11.0",
         "11.97 │ 10.77-13.17 │ 4678 │ 15.5",
         "acting, batch 512, images 1: OutOfMemoryError: CUDA out of memory [1]",
-        "32 │ 8 │ yes │ 0.029 │ 0.00015 │ 4.7e-05",
+        "32 │ 8 │ 0.029 │ 0.00015 │ 4.7e-05",
         "LoRA adapters of rank 32, 80.0 M parameters",
         "8 │ yes │ 7.08 │ 16.9 │ 18.4 │ 0.57",
     ):

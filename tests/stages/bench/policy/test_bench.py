@@ -32,14 +32,9 @@ def test_random_weights():
     assert (result["policy"], result["size"], result["network"]["dtype"]) == (None, "tiny", "bfloat16")
     assert result["network"]["parameters"] == sum(result["network"]["parts"].values()) > 4e6
     assert [(row["images"], row["batch"]) for row in result["act"]] == [(1, 1), (1, 2), (2, 1), (2, 2)]
-    assert [(row["batch"], row["other"], row["padded"]) for row in result["ratio"]] == [
-        (2, 2, False),
-        (2, 1, False),
-        (2, 2, True),
-        (2, 1, True),
-    ]
+    assert [(row["batch"], row["other"]) for row in result["ratio"]] == [(2, 2), (2, 1)]
     assert not [row for row in result["act"] + result["ratio"] if "error" in row]
-    assert "update" not in result and told[-1] == (8, 8) and len(told) == 8
+    assert "update" not in result and told[-1] == (6, 6) and len(told) == 6
 
 
 def test_learning():
@@ -52,7 +47,7 @@ def test_learning():
     assert result["learner"]["what"] == "LoRA adapters of rank 4 on the language model"
     rows = result["update"]
     assert [(r["images"], r["micro"], r["checkpointing"]) for r in rows] == [(2, 60, False), (2, 60, True)]
-    assert all(row["queries_s"] > 0 for row in rows) and told[-1] == (6, 6)
+    assert all(row["queries_s"] > 0 for row in rows) and told[-1] == (5, 5)
 
 
 def test_a_released_checkpoint(released: Path):
@@ -67,7 +62,6 @@ def test_a_mini_policy_needs_no_peft(mini: Path, monkeypatch: pytest.MonkeyPatch
     result = bench_policy(mini, PolicyBenchSettings(**QUICK | {"lora": 32, "micro": (60,)}))
     assert result["learner"]["what"] == "all weights"
     assert [row["checkpointing"] for row in result["update"]] == [False] and result["update"][0]["grad_norm"][0] > 0
-    assert {row["padded"] for row in result["ratio"]} == {False}
 
 
 def test_one_figure_that_fails_leaves_the_others(monkeypatch: pytest.MonkeyPatch):

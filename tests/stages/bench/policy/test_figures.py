@@ -5,10 +5,10 @@ import math
 import pytest
 import torch
 
-from stages.bench.policy import timing
+from stages.bench.policy import acting, timing
 from stages.bench.policy.acting import act, ratio
 from stages.bench.policy.learning import learn
-from stages.bench.policy.subjects import OpenVLASubject, WholeSubject
+from stages.bench.policy.subjects import OpenVLASubject, WholeSubject, part_of
 from stages.policies.mini import MiniConfig, MiniPolicy
 
 CPU = torch.device("cpu")
@@ -24,18 +24,16 @@ def test_acting(tiny: OpenVLASubject):
 
 
 def test_an_equal_batch_gives_a_ratio_of_exactly_1(tiny: OpenVLASubject):
-    for padded in (False, True):
-        found = ratio(tiny, 1, 4, 4, padded)
-        assert set(found.values()) == {0.0}, padded
+    assert set(ratio(tiny, 1, 4, 4).values()) == {0.0}
 
 
 def test_ratios_see_a_batch_that_matters(tiny: OpenVLASubject, monkeypatch: pytest.MonkeyPatch):
-    def shifted(inputs, low, high):
-        part = OpenVLASubject.rows(tiny, inputs, low, high)
-        return part | {"pixels": part["pixels"] + (0.0 if high - low == 4 else 0.1)}
+    def shifted(inputs, rows):
+        part = part_of(inputs, rows)
+        return part | {"pixels": part["pixels"] + (0.0 if len(part["pixels"]) == 4 else 0.1)}
 
-    monkeypatch.setattr(tiny, "rows", shifted)
-    found = ratio(tiny, 1, 4, 2, False)
+    monkeypatch.setattr(acting, "part_of", shifted)
+    found = ratio(tiny, 1, 4, 2)
     assert 0 < found["mean"] < found["p99"] <= found["max"]
     assert math.log1p(found["max"]) <= found["max_logprob_gap"] * (1 + 1e-5)
 
@@ -77,7 +75,7 @@ def test_the_mini_policy_trains_whole():
     found = learn(subject, trained, 1, 60, False)
     assert trained.keys() == dict(subject.module.named_parameters()).keys()
     assert found["max_ratio"][0] == 0 < found["grad_norm"][0]
-    assert set(ratio(subject, 1, 3, 3, False).values()) == {0.0}
+    assert set(ratio(subject, 1, 3, 3).values()) == {0.0}
 
 
 def test_an_error_is_a_row_of_one_line():

@@ -33,14 +33,11 @@ def test_random_logits_are_neither_flat_nor_certain(tiny: OpenVLASubject):
     assert 1 < float(-(probability * probability.log()).sum(-1).mean()) < np.log(256)
 
 
-def test_padded_queries_alone_are_as_a_policy_gives_them(tiny: OpenVLASubject):
-    inputs = tiny.queries(4, 1, padded=True)
-    assert inputs["mask"].sum(1).tolist() == [92, 89, 92, 89]
-    alone, both = tiny.rows(inputs, 1, 2), tiny.rows(inputs, 0, 2)
-    assert alone["text"].shape == (1, 89) and "mask" not in alone
-    assert int(alone["text"][0, -1]) == 2 and int(inputs["text"][1, 89]) == 32000
-    assert both["text"].shape == (2, 92) and not bool(both["mask"].all())
-    assert "mask" not in tiny.queries(4, 1)
+def test_queries_are_padded_as_a_policy_pads_them(tiny: OpenVLASubject):
+    inputs = tiny.queries(4, 1)
+    assert inputs["length"].tolist() == [35, 32, 35, 32] and inputs["text"].shape == (4, 128)
+    assert [text.index(2) for text in inputs["text"].tolist()] == [91, 88, 91, 88]
+    assert set(inputs["text"][1, 89:].tolist()) == {32000}
 
 
 def test_queries_have_the_keys_and_types_of_a_real_policys(released, tmp_path):
@@ -49,7 +46,7 @@ def test_queries_have_the_keys_and_types_of_a_real_policys(released, tmp_path):
 
     seen = {name: np.zeros((2, 256, 256, 3), np.uint8) for name in policy.spec.cameras}
     real = policy.inputs(Observation(seen, np.zeros((2, 8), np.float32)), ["pick up", "pick up the milk"])
-    made = OpenVLASubject(policy.module, (2,)).queries(2, 2, padded=True)
+    made = OpenVLASubject(policy.module, (2,)).queries(2, 2)
     assert made.keys() == real.keys()
     assert all(made[key].dtype == real[key].dtype and made[key].dim() == real[key].dim() for key in real)
     assert made["pixels"].shape == real["pixels"].shape

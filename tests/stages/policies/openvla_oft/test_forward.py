@@ -9,6 +9,8 @@ import torch
 
 from stages.learning.activations import Activations, activations_of
 from stages.policies.openvla_oft import OpenVLAPolicy
+from stages.policies.openvla_oft.network import linear_f32
+from stages.policies.openvla_oft.prompt import padded
 from tests.stages.policies.openvla_oft import slow
 from tests.stages.policies.openvla_oft.tiny import PROPRIO
 
@@ -28,7 +30,7 @@ def test_logits_of_a_padded_batch(checkpoint, observe, images: int, proprio: boo
     policy = OpenVLAPolicy.load(checkpoint(images, proprio), CPU)
     observation = observe(policy, 3)
     inputs = policy.inputs(observation, TEXTS)
-    assert "mask" in inputs and inputs["pixels"].shape == (3, images, 6, 56, 56)
+    assert len(set(inputs["length"].tolist())) == 3 and inputs["pixels"].shape == (3, images, 6, 56, 56)
     with torch.no_grad():
         fast = policy.module(**inputs)
     assert fast.shape == (3, 56, 256) and fast.dtype == torch.float32
@@ -41,13 +43,20 @@ def test_logits_of_a_padded_batch(checkpoint, observe, images: int, proprio: boo
         torch.testing.assert_close(fast[row].double(), exact, rtol=0, atol=1e-5)
 
 
-def test_one_query_alone_needs_no_mask(policy, observe):
-    observation = observe(policy, 2)
-    inputs = policy.inputs(observation, TEXTS[:1] * 2)
-    assert "mask" not in inputs
+def test_in_bf16_too_it_does_not_matter_what_else_is_in_the_batch(released: Path, observe):
+    policy = OpenVLAPolicy.load(released, CPU, precision="bf16")
+    observation = observe(policy, 3)
     with torch.no_grad():
-        exact = slow.logits(state_of(policy), inputs["pixels"][0].double(), policy._prompts.ids(TEXTS[0]), None)
-        assert (policy.module(**inputs)[0] - exact).abs().max() < 1e-5
+        together = policy.module(**policy.inputs(observation, TEXTS))
+        alone = [policy.module(**policy.inputs(observation.rows(slice(i, i + 1)), TEXTS[i : i + 1])) for i in range(3)]
+    assert torch.equal(together, torch.cat(alone))
+
+
+def test_logits_are_f32_whatever_the_weights_and_autocast_say():
+    x, weight = torch.randn(5, 64).bfloat16(), torch.randn(9, 64).bfloat16()
+    with torch.autocast("cpu", torch.bfloat16):
+        found = linear_f32(x, weight)
+    torch.testing.assert_close(found.double(), x.double() @ weight.double().T, rtol=1e-6, atol=1e-5)
 
 
 def test_causal_attention_is_a_setting(released: Path, observe, policy):
@@ -80,9 +89,9 @@ def test_prompt(policy):
     batch = policy._prompts.batch(["pick up the milk", "pick up"], CPU)
     longer, shorter = batch["length"].tolist()
     assert (longer, shorter) == (len(ids), len(ids) - 2)
-    assert batch["text"].shape == (2, longer + 57)
-    assert batch["text"][1, shorter + 56 :].tolist() == [2, 32000, 32000]
-    assert batch["mask"].sum(1).tolist() == [longer + 57, shorter + 57]
+    assert batch["text"].shape == (2, 128)
+    assert batch["text"][1, shorter + 56 :].tolist() == [2, *[32000] * (71 - shorter)]
+    assert [padded(prompt) for prompt in (7, 8, 71, 72)] == [64, 128, 128, 192]
 
 
 @pytest.mark.parametrize("how", ["recompute", "offload"])
