@@ -152,8 +152,8 @@ def policies() -> Check:
 
 def contract(folder: Path) -> Check:
     """Whether a policy keeps the promises that collecting and learning rely on."""
-    from stages.policies.base import load_policy
     from stages.policies.check import check_policy
+    from stages.policies.loading import load_policy
 
     gap = check_policy(load_policy(folder))
     return Check("policy", True, f"{folder} keeps the contract; its log-probs reproduce within {gap:.1e}")

@@ -14,7 +14,9 @@ from data.errors import UserError
 from data.lineage import digest
 from stages.learning.adapting import become
 from stages.policies.adapted import CONFIG, base_of
-from stages.policies.base import Policy, load_policy, read_config, save_policy, weights_digest
+from stages.policies.base import Policy
+from stages.policies.config import read_config
+from stages.policies.loading import load_policy, save_policy, weights_digest
 from stages.policies.source import policy_folder
 from stages.policies.trained import common_history
 

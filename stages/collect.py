@@ -23,7 +23,8 @@ from data.store import DONE, Plan, RolloutStore
 from data.watching import Tick
 from stages.initial_states import REFILL, REMEMBERED, Draw, share_by_weight, share_out, starts_left
 from stages.policies.acting import episode_seeds
-from stages.policies.base import Policy, load_policy
+from stages.policies.base import Policy
+from stages.policies.loading import load_policy
 from stages.policies.source import policy_folder
 from stages.rolling import roll_out
 from stages.sim.settings import RolloutSettings

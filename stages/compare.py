@@ -16,7 +16,7 @@ from data.paired import paired
 from data.store import RolloutStore
 from data.watching import Watch
 from stages.evaluate import EvalSettings, Outcomes, evaluate, planned
-from stages.policies.base import identity, load_policy
+from stages.policies.loading import identity, load_policy
 from stages.sim.settings import make_pool
 from stages.sim.tasks import Task, task_names
 

@@ -18,7 +18,8 @@ from data.rates import store_rates
 from data.store import DONE, Plan, RolloutStore
 from data.watching import Tick
 from stages.policies.acting import episode_seeds
-from stages.policies.base import Policy, load_policy
+from stages.policies.base import Policy
+from stages.policies.loading import load_policy
 from stages.policies.source import policy_folder
 from stages.policies.trained import repeats, suites
 from stages.rolling import roll_out

@@ -30,7 +30,7 @@ from stages.learning.processes import result_together
 from stages.plan.machine import this_machine
 from stages.plan.plan import check_room
 from stages.policies.adapted import base_of
-from stages.policies.base import read_config
+from stages.policies.config import read_config
 from stages.policies.resident import Resident
 from stages.recipe import RETIRED, Recipe, make_recipe
 from stages.reward import reward_store

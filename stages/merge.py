@@ -9,7 +9,8 @@ from data.errors import UserError
 from data.lineage import digest
 from stages.policies.adapted import base_of
 from stages.policies.adapters import fold_adapters
-from stages.policies.base import load_policy, read_config, save_policy, weights_digest
+from stages.policies.config import read_config
+from stages.policies.loading import load_policy, save_policy, weights_digest
 from stages.policies.source import policy_folder
 from stages.policies.trained import KEY as HISTORY
 

@@ -8,7 +8,8 @@ from data.shards import WHOLE, Shard
 from data.store import Plan, RolloutStore
 from data.watching import Tick
 from stages.policies.acting import make_actor, one_thread
-from stages.policies.base import Policy, identity
+from stages.policies.base import Policy
+from stages.policies.loading import identity
 from stages.sim.settings import RolloutSettings, make_pool
 from stages.sim.tasks import Task
 from stages.sim.workers.filling import fill, rollout_request

@@ -22,7 +22,8 @@ from data.watching import Tick
 from stages.learning.adapting import AdapterSettings, make_trainable
 from stages.learning.imitation import Demonstrations, ImitationSettings, chunks, imitate
 from stages.learning.threads import torch_threads
-from stages.policies.base import Observation, Policy, PolicySpec, load_policy, save_policy, weights_digest
+from stages.policies.base import Observation, Policy, PolicySpec
+from stages.policies.loading import load_policy, save_policy, weights_digest
 from stages.policies.mini import MiniConfig, MiniPolicy, proprio_features
 from stages.policies.source import policy_folder
 from stages.policies.trained import KEY as HISTORY

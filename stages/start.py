@@ -9,7 +9,8 @@ from data.checkpoint import read_record, write_checkpoint
 from data.errors import UserError
 from stages.learning.adapting import AdapterSettings, check_trainable
 from stages.policies.adapted import base_of
-from stages.policies.base import identity, load_policy, read_config, weights_digest
+from stages.policies.config import read_config
+from stages.policies.loading import identity, load_policy, weights_digest
 from stages.policies.source import FILES, policy_folder
 from stages.policies.trained import KEY as HISTORY
 from stages.sim.settings import RolloutSettings

@@ -30,14 +30,16 @@ from stages.learning.adapting import become, make_trainable
 from stages.learning.algorithms import ALGORITHMS
 from stages.learning.batch import Batch, Selection, build_batch, rollouts_digest, select
 from stages.learning.checkpoints import Checkpoints
+from stages.learning.launching import mixed_precision
 from stages.learning.optimizer import STATE_FILE
-from stages.learning.precision import mixed_precision
 from stages.learning.reference import with_reference
 from stages.learning.settings import UpdateSettings
 from stages.learning.threads import torch_threads
 from stages.learning.trainer import Trainer
 from stages.policies.adapted import base_of, write_base
-from stages.policies.base import Policy, load_policy, read_config, weights_digest
+from stages.policies.base import Policy
+from stages.policies.config import read_config
+from stages.policies.loading import load_policy, weights_digest
 from stages.policies.source import policy_folder
 from stages.policies.trained import KEY as HISTORY
 from stages.policies.trained import extend_history

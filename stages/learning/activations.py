@@ -32,12 +32,6 @@ class ActivationSettings:
     main memory"""
 
 
-def blocks_of(module: nn.Module) -> list[str]:
-    """Names in `module` of the elements of all module lists."""
-    lists = [(name, part) for name, part in module.named_modules() if isinstance(part, nn.ModuleList)]
-    return [f"{name}.{i}" for name, part in lists for i in range(len(part))]
-
-
 @contextmanager
 def activations_of(
     module: nn.Module, blocks: Sequence[str], how: Activations, away: Away | None = None

@@ -7,7 +7,9 @@ from data.errors import UserError
 from data.hub import lasting_name
 from stages.policies.adapted import Base, base_of
 from stages.policies.adapters import add_adapters, need_peft, take_adapters
-from stages.policies.base import Policy, load_policy, read_config
+from stages.policies.base import Policy
+from stages.policies.config import read_config
+from stages.policies.loading import load_policy
 from stages.policies.source import policy_folder
 
 ALPHA = 16

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from data.errors import UserError, unknown
 from data.settings import PRESETS
-from stages.learning.precision import MIXED_PRECISION
 from stages.learning.processes import in_group
 from stages.learning.settings import UpdateSettings
 from stages.learning.sharding import ASKED
@@ -18,6 +17,8 @@ from stages.learning.sharding import ASKED
 CONFIGS = PRESETS / "accelerate"
 KINDS = ("NO", "MULTI_CPU", "MULTI_GPU", "FSDP")
 """of Accelerate's distributed types, those that an update knows"""
+MIXED_PRECISION = "ACCELERATE_MIXED_PRECISION"
+"""of the environment, where Accelerate looks for it"""
 
 
 @dataclass(frozen=True)
@@ -98,3 +99,8 @@ def _read(file: Path, processes: int | None) -> Launch:
     if kind == "FSDP":
         environment |= {ASKED: "true", **{key.upper(): str(value).lower() for key, value in config.fsdp_config.items()}}
     return Launch(count, environment)
+
+
+def mixed_precision() -> str:
+    """What an Accelerate config says for this process: no, bf16 or fp16."""
+    return os.environ.get(MIXED_PRECISION, "no")

@@ -13,9 +13,10 @@ import torch
 
 from data.errors import UserError
 from stages.learning.batch import Batch
-from stages.learning.precision import full_precision
 from stages.learning.settings import TrainerSettings
-from stages.policies.base import Policy, load_policy, log_probabilities
+from stages.policies.base import Policy, log_probabilities
+from stages.policies.loading import load_policy
+from stages.policies.precision import full_precision
 
 
 def with_reference(batch: Batch, folder: Path, policy: Policy, temperature: float, settings: TrainerSettings) -> Batch:

@@ -27,10 +27,11 @@ from stages.learning.batch import Batch
 from stages.learning.checkpoints import Checkpoints, Halfway
 from stages.learning.objectives import KL_ESTIMATORS, k3, masked_sum, probability_ratio
 from stages.learning.optimizer import STATE_FILE, learning_rate, make_optimizer, optimizer_state, restore_optimizer
-from stages.learning.precision import full_precision, logprob_tolerance
 from stages.learning.settings import TrainerSettings
 from stages.learning.sharding import gathered, shard, sharding_asked, state_dict_of, whole_of
-from stages.policies.base import ACTION_DIM, Policy, log_probabilities, save_policy, token_logprob
+from stages.policies.base import ACTION_DIM, Policy, log_probabilities, token_logprob
+from stages.policies.loading import save_policy
+from stages.policies.precision import full_precision, logprob_tolerance
 
 
 class Trainer:

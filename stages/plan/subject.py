@@ -10,7 +10,8 @@ from stages.learning.adapting import check_trainable
 from stages.plan.live import bytes_of
 from stages.policies.adapted import Base
 from stages.policies.adapters import add_adapters
-from stages.policies.base import Policy, outline_policy
+from stages.policies.base import Policy
+from stages.policies.loading import outline_policy
 from stages.policies.mini import MiniConfig, MiniPolicy
 from stages.recipe import Recipe
 

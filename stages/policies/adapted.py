@@ -11,11 +11,14 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from data.errors import UserError
 from data.hub import is_hub_id
 from data.lineage import digest, digest_files
+
+if TYPE_CHECKING:
+    from peft import LoraConfig
 
 KEY = "adapters_of"
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
@@ -30,6 +33,14 @@ class Base:
     """its folder, absolute, or its Hub id"""
     weights: str
     """its digest"""
+
+
+@dataclass(frozen=True)
+class Adapters:
+    """What a policy with adapters knows of them."""
+
+    base: Base
+    lora: "LoraConfig"
 
 
 def base_of(folder: Path, config: Mapping[str, Any]) -> Base | None:

@@ -4,9 +4,7 @@ They start with B = 0, so that the policy acts as before. They are 32-bit whatev
 these in rollouts as in updates, so that recorded log-probs are those that learning recomputes.
 """
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from safetensors import SafetensorError
@@ -14,24 +12,12 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from data.errors import UserError
-from stages.policies.adapted import CONFIG, WEIGHTS, Base, write_base
-from stages.policies.base import Policy, load_policy, weights_digest
-from stages.policies.source import policy_folder
-
-if TYPE_CHECKING:
-    from peft import LoraConfig
+from stages.policies.adapted import CONFIG, WEIGHTS, Adapters, Base, write_base
+from stages.policies.base import Policy
 
 NEED = "adapters need peft: pip install srpo[lora]"
 PREFIX, NAME = "base_model.model.", ".default.weight"
 """what peft puts before a module's name in files, and ends its parameters with in memory"""
-
-
-@dataclass(frozen=True)
-class Adapters:
-    """What a policy with adapters knows of them."""
-
-    base: Base
-    lora: "LoraConfig"
 
 
 def add_adapters(policy: Policy, base: Base, rank: int, alpha: int, seed: int) -> None:
@@ -58,26 +44,6 @@ def save_adapters(policy: Policy, folder: Path) -> None:
     state = policy.module.state_dict()
     tensors = {_in_file(name): state[name].detach().cpu().contiguous() for name in _parameters(policy.module)}
     save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
-
-
-def load_adapted(folder: Path, base: Base, device: torch.device) -> Policy:
-    """The policy whose adapters `folder` holds, with them.
-
-    Raises:
-        UserError: it is missing, or no longer what the adapters were trained on; see `take_adapters`.
-    """
-    need_peft()
-    told = f"{folder} holds adapters of {base.policy} ({base.weights}), which is"
-    try:
-        whole = policy_folder(base.policy)
-        weights = weights_digest(whole)
-    except UserError as error:
-        raise UserError(f"{told} missing ({error}); put it back") from error
-    if weights != base.weights:
-        raise UserError(f"{told} {weights} now; put the one they were trained on back")
-    policy = load_policy(whole, device)
-    take_adapters(policy, folder, base)
-    return policy
 
 
 def take_adapters(policy: Policy, folder: Path, base: Base) -> None:

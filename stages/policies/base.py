@@ -6,28 +6,18 @@ of a query are predicted at once, from independent categorical distributions (Op
 2502.19645).
 """
 
-import json
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from data.errors import UserError
-from data.lineage import digest_files
-from data.runs import is_run
-from stages.learning.activations import blocks_of
-from stages.learning.precision import full_precision
-from stages.policies.adapted import adapters_digest, base_of
-from stages.policies.registry import policy_class
-from stages.policies.source import policy_folder
-
-if TYPE_CHECKING:
-    from stages.policies.adapters import Adapters
+from stages.policies.adapted import Adapters
+from stages.policies.precision import full_precision
 
 ACTION_DIM = 7
 MASKED = -1e9
@@ -78,7 +68,7 @@ class Policy(ABC):
     spec: PolicySpec
     module: nn.Module
     """Trainable; `module(**inputs)` -> logits (B, C*A, K) f32."""
-    adapters: "Adapters | None" = None
+    adapters: Adapters | None = None
     """What learning changes instead of the weights, if the policy has some: see `stages.policies.adapters`."""
     rows_at_once: int = 1
     """Queries that `act` answers in one forward pass; above 1 a log-prob depends on its batch, within rounding."""
@@ -218,114 +208,7 @@ def choose(log_p: np.ndarray, temperature: float, noise: np.ndarray) -> np.ndarr
     return (cdf <= threshold[..., None]).sum(-1).astype(np.int16)
 
 
-def load_policy(path: str | Path, device: str | torch.device = "cpu") -> Policy:
-    """The policy saved in the folder `path`, or in the repository of that name on the Hub (`owner/name[@revision]`).
-
-    Args:
-        device: `auto` is where it acts fastest: a large policy on the GPU, if there is one.
-
-    Raises:
-        UserError: no such folder, no or a broken `config.json`, a model type that nobody brings or that cannot be
-            imported (see `registry.load_foreign`), missing weights; adapters whose policy is missing or has changed.
-    """
-    folder = policy_folder(path)
-    config = read_config(folder)
-    found = _class_of(folder, config)
-    device = torch.device(found.acting_device() if device == "auto" else device)
-    base = base_of(folder, config)
-    if base is None:
-        return found.load(folder, device)
-    from stages.policies.adapters import load_adapted
-
-    return load_adapted(folder, base, device)
-
-
-def save_policy(policy: Policy, folder: Path) -> None:
-    """Write what `load_policy` reads into the existing `folder`: the whole policy, or its adapters alone."""
-    if policy.adapters is None:
-        policy.save(folder)
-        return
-    from stages.policies.adapters import save_adapters
-
-    save_adapters(policy, folder)
-
-
-def outline_policy(path: str | Path) -> Policy:
-    """As `load_policy`, without memory for its weights (see `Policy.outline`)."""
-    folder = policy_folder(path)
-    config = read_config(folder)
-    base = base_of(folder, config)
-    if base is None:
-        return _class_of(folder, config).outline(folder)
-    from stages.policies.adapters import need_peft, take_adapters
-
-    need_peft()
-    policy = outline_policy(base.policy)
-    take_adapters(policy, folder, base)
-    return policy
-
-
-def _class_of(folder: Path, config: Mapping[str, Any]) -> type[Policy]:
-    kind = str(config.get("model_type", ""))
-    return policy_class(kind, f"{folder}/config.json", Policy)  # type: ignore[type-abstract]
-
-
-def read_config(folder: Path) -> dict:
-    """The content of `config.json` of a policy folder.
-
-    Raises:
-        UserError: the folder or the file is missing, or it is not a JSON object.
-    """
-    file = folder / "config.json"
-    if not folder.is_dir():
-        raise UserError(
-            f"no policy folder {folder}; `srpo sft STORE --out {folder}` makes one, owner/name is on the Hub"
-        )
-    if is_run(folder):
-        raise UserError(f"{folder} is a run, no policy; give one of {folder}/policies")
-    if not file.is_file():
-        raise UserError(f"{folder} holds no config.json, so it is no policy; `srpo sft STORE --out DIR` makes one")
-    return read_json(file)
-
-
-def read_json(file: Path) -> dict:
-    """A JSON object from a file that exists.
-
-    Raises:
-        UserError: it is not one.
-    """
-    try:
-        found = json.loads(file.read_text())
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{file} is not valid JSON: {error}") from error
-    if not isinstance(found, dict):
-        raise UserError(f"{file} must hold a JSON object, not a {type(found).__name__}")
-    return found
-
-
-def identity(folder: str | Path) -> dict[str, str]:
-    """What a store records of the policy that filled it: id (its model type) and weights (their digest).
-
-    Raises:
-        UserError: the folder holds no policy.
-    """
-    folder = policy_folder(folder)
-    return {"id": str(read_config(folder)["model_type"]), "weights": weights_digest(folder)}
-
-
-def weights_digest(folder: str | Path) -> str:
-    """What a policy is, as 16 hex digits: its configuration and weights, byte for byte; of adapters, see
-    `stages.policies.adapted.adapters_digest`.
-
-    Raises:
-        UserError: the folder holds no policy.
-    """
-    folder = policy_folder(folder)
-    base = base_of(folder, read_config(folder))
-    if base is not None:
-        return adapters_digest(base, folder)
-    weights = sorted(folder.glob("*.safetensors"))
-    weights = [file for file in weights if not file.name.startswith("trainer")]
-    if not weights:
-        raise UserError(f"{folder} holds no *.safetensors, so the policy has no weights; make it again with `srpo sft`")
-    return digest_files([folder / "config.json", *weights])
+def blocks_of(module: nn.Module) -> list[str]:
+    """Names in `module` of the elements of all module lists."""
+    lists = [(name, part) for name, part in module.named_modules() if isinstance(part, nn.ModuleList)]
+    return [f"{name}.{i}" for name, part in lists for i in range(len(part))]

@@ -7,17 +7,10 @@ import numpy as np
 import torch
 
 from data.errors import UserError
-from stages.learning.precision import logprob_tolerance
-from stages.policies.base import (
-    ACTION_DIM,
-    Observation,
-    Policy,
-    load_policy,
-    save_policy,
-    token_logprob,
-    weights_digest,
-)
+from stages.policies.base import ACTION_DIM, Observation, Policy, token_logprob
+from stages.policies.loading import load_policy, save_policy, weights_digest
 from stages.policies.mini import PROPRIO
+from stages.policies.precision import logprob_tolerance
 
 TEXTS = ["open the drawer", "pick up the butter and place it in the basket", "turn on the stove", "pick up the milk"]
 """of several lengths, as a batch of several tasks has them"""

@@ -25,7 +25,8 @@ from torch import Tensor, nn
 
 from data.errors import UserError
 from data.settings import build
-from stages.policies.base import ACTION_DIM, MASKED, Observation, Policy, PolicySpec, read_config
+from stages.policies.base import ACTION_DIM, MASKED, Observation, Policy, PolicySpec
+from stages.policies.config import read_config
 
 PROPRIO = 8
 FEATURES = 11

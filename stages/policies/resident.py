@@ -5,7 +5,8 @@ from pathlib import Path
 
 import torch
 
-from stages.policies.base import Policy, load_policy
+from stages.policies.base import Policy
+from stages.policies.loading import load_policy
 
 
 class Resident:

@@ -8,7 +8,7 @@ import pytest
 
 from data.checkpoint import write_checkpoint
 from data.store import Episode, Layout, Plan, RolloutStore
-from stages.policies.base import weights_digest
+from stages.policies.loading import weights_digest
 from stages.policies.mini import MiniConfig, MiniPolicy
 
 TASKS = [{"index": 2, "name": "dressing", "instruction": "pick up the salad dressing and place it in the basket"}]

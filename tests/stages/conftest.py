@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from data.store import Episode, Layout, Plan, RolloutStore
-from stages.policies.base import Observation, weights_digest
+from stages.policies.base import Observation
+from stages.policies.loading import weights_digest
 from stages.policies.mini import MiniConfig, MiniPolicy
 from stages.policies.noise import query_noise
 

@@ -11,7 +11,7 @@ from data.errors import UserError
 from stages.average import average_policies
 from stages.policies.adapted import WEIGHTS, Base
 from stages.policies.adapters import add_adapters
-from stages.policies.base import load_policy, save_policy, weights_digest
+from stages.policies.loading import load_policy, save_policy, weights_digest
 from stages.policies.mini import MiniPolicy
 from stages.policies.trained import KEY
 

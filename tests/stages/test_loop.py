@@ -20,7 +20,7 @@ from data.runs import Run
 from data.store import RolloutStore
 from stages.learning.launching import Launch
 from stages.loop import _Stages, iteration_seed, run_loop
-from stages.policies.base import identity, weights_digest
+from stages.policies.loading import identity, weights_digest
 from stages.recipe import Recipe, load_recipe, make_recipe
 from tests.stages.tiny_run import TINY
 from tests.stages.world_models.test_transformers_models import VIT, saved

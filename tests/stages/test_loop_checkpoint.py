@@ -15,7 +15,8 @@ from data.store import RolloutStore
 from stages import loop, start
 from stages.learning.settings import UpdateSettings
 from stages.loop import run_loop
-from stages.policies.base import identity, load_policy, read_config, weights_digest
+from stages.policies.config import read_config
+from stages.policies.loading import identity, load_policy, weights_digest
 from stages.policies.mini import MiniConfig, MiniPolicy
 from stages.recipe import Recipe, load_recipe
 from stages.reward import reward_store

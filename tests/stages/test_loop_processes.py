@@ -12,7 +12,7 @@ from data.checkpoint import write_checkpoint
 from data.runs import Run
 from stages.learning.launching import Launch, launch_of
 from stages.loop import _Stages
-from stages.policies.base import load_policy
+from stages.policies.loading import load_policy
 from stages.recipe import load_recipe
 
 CHANGES = ["reward.preset=binary", "update.minibatch=16", "update.kl_coef=0.01", "update.activations=offload"]

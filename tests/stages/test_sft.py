@@ -11,7 +11,7 @@ import pytest
 from data.errors import UserError
 from data.store import Episode, Layout, Plan, RolloutStore
 from stages import sft
-from stages.policies.base import load_policy, weights_digest
+from stages.policies.loading import load_policy, weights_digest
 from stages.policies.mini import MiniPolicy
 from stages.policies.openvla_oft import OpenVLAPolicy
 from stages.sft import SftSettings, read_demos, see, train_sft

@@ -14,7 +14,7 @@ from data.settings import build, parse_assignments
 from data.store import RolloutStore
 from stages.learning.settings import UpdateSettings
 from stages.learning.trainer import Trainer
-from stages.policies.base import load_policy, weights_digest
+from stages.policies.loading import load_policy, weights_digest
 from stages.update import update_policy
 
 SETTINGS = UpdateSettings(minibatch=16, lr=1e-3)

@@ -18,7 +18,9 @@ from stages.learning.settings import UpdateSettings
 from stages.loop import tidy
 from stages.merge import merge_policy
 from stages.policies.adapted import CONFIG, WEIGHTS
-from stages.policies.base import Policy, load_policy, read_config, weights_digest
+from stages.policies.base import Policy
+from stages.policies.config import read_config
+from stages.policies.loading import load_policy, weights_digest
 from stages.policies.mini import MiniPolicy
 from stages.recipe import load_recipe
 from stages.start import check_start

@@ -14,9 +14,9 @@ from stages.bench.medians import median
 from stages.bench.policy.acting import logits_of, sample
 from stages.bench.policy.subjects import Inputs, Subject, part_of
 from stages.bench.policy.timing import timings
-from stages.learning.activations import Activations, activations_of, blocks_of
+from stages.learning.activations import Activations, activations_of
 from stages.learning.objectives import clipped_surrogate, probability_ratio
-from stages.policies.base import token_logprob
+from stages.policies.base import blocks_of, token_logprob
 
 EPISODES = 8
 QUERIES = 15

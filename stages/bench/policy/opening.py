@@ -12,7 +12,8 @@ from stages.bench.policy.subjects import NEED, OpenVLASubject, Subject, WholeSub
 from stages.plan.machine import free_bytes
 from stages.policies.adapted import base_of
 from stages.policies.adapters import need_peft
-from stages.policies.base import load_policy, read_config
+from stages.policies.config import read_config
+from stages.policies.loading import load_policy
 from stages.policies.openvla_oft import OpenVLAPolicy
 from stages.policies.openvla_oft.released import settings_of
 from stages.policies.openvla_oft.weights import WeightFiles

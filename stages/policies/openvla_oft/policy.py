@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from data.errors import UserError
-from stages.policies.base import Observation, Policy, PolicySpec, read_config
+from stages.policies.base import Observation, Policy, PolicySpec
+from stages.policies.config import read_config
 from stages.policies.openvla_oft import preflight, prompt, statistics
 from stages.policies.openvla_oft.actions import decode, encode
 from stages.policies.openvla_oft.images import prepare

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from data.errors import UserError
 from data.settings import build
-from stages.policies.base import read_json
+from stages.policies.config import read_json
 from stages.policies.openvla_oft.images import Normalisation
 from stages.policies.openvla_oft.network import BINS, Architecture
 from stages.policies.openvla_oft.towers import Shapes, tower_shape

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from data.errors import UserError, unknown
-from stages.policies.base import ACTION_DIM, read_json
+from stages.policies.base import ACTION_DIM
+from stages.policies.config import read_json
 from stages.policies.openvla_oft.actions import Range
 from stages.policies.openvla_oft.network import PROPRIO
 

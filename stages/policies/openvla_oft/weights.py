@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from data.errors import UserError
-from stages.policies.base import read_json
+from stages.policies.config import read_json
 
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"

@@ -7,7 +7,7 @@ import pytest
 from srpo_cli.__main__ import run
 from stages.policies.adapted import Base
 from stages.policies.adapters import add_adapters
-from stages.policies.base import identity, load_policy, save_policy
+from stages.policies.loading import identity, load_policy, save_policy
 
 
 def test_twice(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

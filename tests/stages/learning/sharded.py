@@ -19,7 +19,8 @@ from torch.distributed.tensor import DTensor
 from stages.learning.settings import UpdateSettings
 from stages.learning.sharding import gathered, shard, sharding_asked
 from stages.learning.trainer import Trainer
-from stages.policies.base import Policy, load_policy
+from stages.policies.base import Policy
+from stages.policies.loading import load_policy
 from stages.update import update_policy
 from tests.stages.plan.measured import made_up
 

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
-from stages.learning.activations import FRUGAL, Activations, activations_of, blocks_of
+from stages.learning.activations import FRUGAL, Activations, activations_of
+from stages.policies.base import blocks_of
 from stages.policies.mini import MiniConfig, MiniPolicy
 
 LAYERS, WIDTH, ROWS = 3, 8, 5

@@ -10,7 +10,7 @@ import torch
 from data.errors import UserError
 from stages.learning.adapting import AdapterSettings, check_trainable, make_trainable
 from stages.learning.settings import UpdateSettings
-from stages.policies.base import load_policy, weights_digest
+from stages.policies.loading import load_policy, weights_digest
 from stages.sft import SftSettings
 
 RANK4 = AdapterSettings(lora_rank=4, lora_alpha=8)

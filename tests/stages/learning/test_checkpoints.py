@@ -12,7 +12,7 @@ import pytest
 
 from stages.learning.checkpoints import Checkpoints, Halfway
 from stages.learning.settings import UpdateSettings
-from stages.policies.base import weights_digest
+from stages.policies.loading import weights_digest
 from stages.update import update_policy
 
 ROOT = Path(__file__).parents[3]

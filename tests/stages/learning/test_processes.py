@@ -12,7 +12,7 @@ import torch
 from data.errors import UserError
 from data.store import RolloutStore
 from stages.learning.processes import alone, result_together, run_together
-from stages.policies.base import load_policy
+from stages.policies.loading import load_policy
 
 ROOT = Path(__file__).parents[3]
 SETTINGS = "--set lr=3e-4 --set minibatch=16 --set microbatch=5 --set max_logprob_gap=1e9 --reward binary"

@@ -18,7 +18,8 @@ from safetensors.torch import load_file
 from data.errors import UserError
 from stages.learning.launching import launch_of
 from stages.learning.sharding import sharding_asked
-from stages.policies.base import load_policy, read_config, weights_digest
+from stages.policies.config import read_config
+from stages.policies.loading import load_policy, weights_digest
 from tests.stages.learning.sharded import CASES, EVERY, update
 from tests.stages.policies.openvla_oft import tiny
 

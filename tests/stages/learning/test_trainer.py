@@ -17,11 +17,11 @@ from stages.learning.advantages import AdvantageSettings
 from stages.learning.averaging import token_weights
 from stages.learning.batch import build_batch, select
 from stages.learning.optimizer import STATE_FILE, learning_rate
-from stages.learning.precision import logprob_tolerance
 from stages.learning.reference import with_reference
 from stages.learning.settings import TrainerSettings
 from stages.learning.trainer import Trainer
-from stages.policies.base import load_policy
+from stages.policies.loading import load_policy
+from stages.policies.precision import logprob_tolerance
 
 SETTINGS = TrainerSettings(minibatch=16, microbatch=5, lr=1e-2)
 
@@ -270,7 +270,7 @@ from stages.learning.advantages import AdvantageSettings
 from stages.learning.batch import build_batch, select
 from stages.learning.settings import TrainerSettings
 from stages.learning.trainer import Trainer
-from stages.policies.base import load_policy
+from stages.policies.loading import load_policy
 torch.set_num_threads(1)
 store = RolloutStore.open(sys.argv[1])
 batch = build_batch(store, select(store, "binary", AdvantageSettings()))

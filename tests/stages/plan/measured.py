@@ -16,7 +16,8 @@ from stages.learning.batch import Batch
 from stages.learning.settings import UpdateSettings
 from stages.learning.trainer import Trainer
 from stages.plan.memory import step_memory
-from stages.policies.base import Observation, Policy, load_policy, outline_policy
+from stages.policies.base import Observation, Policy
+from stages.policies.loading import load_policy, outline_policy
 
 TEXT = "pick up the milk"
 

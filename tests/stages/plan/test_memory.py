@@ -13,10 +13,11 @@ import torch
 
 from stages.bench.policy.random_weights import outline
 from stages.bench.policy.subjects import PROMPT, OpenVLASubject
-from stages.learning.activations import FRUGAL, blocks_of
+from stages.learning.activations import FRUGAL
 from stages.plan.live import LiveBytes
 from stages.plan.memory import step_memory
-from stages.policies.base import Observation, PolicySpec, load_policy, outline_policy
+from stages.policies.base import Observation, PolicySpec, blocks_of
+from stages.policies.loading import load_policy, outline_policy
 from stages.policies.mini import MiniConfig, MiniPolicy
 from stages.policies.openvla_oft.network import SLOTS
 from tests.stages.plan import measured

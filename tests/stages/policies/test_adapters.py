@@ -12,7 +12,8 @@ import torch
 from data.errors import UserError
 from stages.policies.adapted import CONFIG, WEIGHTS, Base
 from stages.policies.adapters import add_adapters, fold_adapters
-from stages.policies.base import Policy, identity, load_policy, save_policy, weights_digest
+from stages.policies.base import Policy
+from stages.policies.loading import identity, load_policy, save_policy, weights_digest
 from tests.stages.conftest import random_queries
 from tests.stages.policies.openvla_oft.tiny import make
 

@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from data.errors import UserError
-from stages.policies.base import load_policy
 from stages.policies.check import check_policy
+from stages.policies.loading import load_policy
 from stages.policies.mini import MiniPolicy
 from tests.stages.policies.openvla_oft import tiny
 
@@ -24,7 +24,7 @@ def test_mini_keeps_it(one_thread: None, tiny_policy: MiniPolicy):
 def test_openvla_keeps_it_in_both_precisions(one_thread: None, tmp_path: Path, dtype: torch.dtype):
     policy = load_policy(tiny.make(tmp_path / "checkpoint", dtype))
     gap = check_policy(policy)
-    assert gap < 1e-5 if dtype == torch.float32 else 0 < gap < 0.05
+    assert gap < (1e-5 if dtype == torch.float32 else 0.02)
 
 
 def dropout(policy: MiniPolicy) -> None:

@@ -9,7 +9,8 @@ import torch
 from scipy.spatial.transform import Rotation
 
 from data.errors import UserError
-from stages.policies.base import Observation, load_policy, weights_digest
+from stages.policies.base import Observation
+from stages.policies.loading import load_policy, weights_digest
 from stages.policies.mini import MiniConfig, MiniPolicy, bag_of_words, position_waves, proprio_features
 from stages.policies.noise import query_noise
 from tests.stages.conftest import random_queries

@@ -12,8 +12,9 @@ from data.errors import UserError
 from data.store import RolloutStore
 from stages.collect import CollectSettings, collect
 from stages.learning.settings import UpdateSettings
-from stages.policies.base import Policy, load_policy, weights_digest
+from stages.policies.base import Policy
 from stages.policies.check import check_policy
+from stages.policies.loading import load_policy, weights_digest
 from stages.policies.registry import foreign, load_foreign
 from stages.update import update_policy
 from tests.stages.policies.foreign import EXAMPLE, install, install_example

@@ -6,7 +6,7 @@ import pytest
 
 from data.errors import UserError
 from data.hub import lasting_name
-from stages.policies.base import identity, load_policy
+from stages.policies.loading import identity, load_policy
 from stages.policies.openvla_oft import OpenVLAPolicy
 from stages.policies.source import policy_folder
 from tests.stages.policies.openvla_oft.tiny import make

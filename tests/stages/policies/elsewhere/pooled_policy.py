@@ -10,7 +10,8 @@ import torch.nn.functional as F  # noqa: N812
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from stages.policies.base import ACTION_DIM, Observation, Policy, PolicySpec, read_config
+from stages.policies.base import ACTION_DIM, Observation, Policy, PolicySpec
+from stages.policies.config import read_config
 from stages.policies.mini import bag_of_words
 
 WORDS = 64

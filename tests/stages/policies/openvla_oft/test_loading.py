@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from data.errors import UserError
-from stages.policies.base import identity, load_policy
+from stages.policies.loading import identity, load_policy
 from stages.policies.openvla_oft import OpenVLAPolicy
 from stages.policies.openvla_oft.weights import save_weights
 from tests.stages.policies.openvla_oft.tiny import CONFIG, HEADS, QUANTILES, STATISTICS, make, write

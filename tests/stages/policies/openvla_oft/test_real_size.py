@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from stages.policies.base import read_config
+from stages.policies.config import read_config
 from stages.policies.openvla_oft.network import Architecture, OpenVLANetwork
 from stages.policies.openvla_oft.prompt import Prompts
 from stages.policies.openvla_oft.released import architecture_of, check_kind, settings_of

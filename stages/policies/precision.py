@@ -1,15 +1,11 @@
 """fp32 that is fp32: on a GPU, convolutions round their inputs to TF32 (10 bits) unless told otherwise."""
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import nn
-
-MIXED_PRECISION = "ACCELERATE_MIXED_PRECISION"
-"""of the environment, where Accelerate looks for it"""
 
 
 @contextmanager
@@ -27,11 +23,6 @@ def full_precision() -> Iterator[None]:
     finally:
         for backend, value in zip(backends, before, strict=True):
             backend.allow_tf32 = value
-
-
-def mixed_precision() -> str:
-    """What an Accelerate config says for this process: no, bf16 or fp16."""
-    return os.environ.get(MIXED_PRECISION, "no")
 
 
 def logprob_tolerance(module: nn.Module, precision: str = "no") -> float:
