@@ -29,7 +29,7 @@ def logprob_tolerance(module: nn.Module, precision: str = "no") -> float:
     """How far a recomputed log-prob may be from the recorded one: 1e-3 with 32-bit parameters, 0.2 where some have 16
     or products are computed in 16 (`precision`, Accelerate's mixed_precision).
 
-    16-bit products round differently with the size of the batch, and a rollout is computed row by row.
+    16-bit products round differently with the size of the batch, and a rollout's batches are not an update's.
     """
     half = precision != "no" or any(parameter.element_size() < 4 for parameter in module.parameters())
     return 0.2 if half else 1e-3
