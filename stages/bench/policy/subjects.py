@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from stages.policies.adapters import need_peft
 from stages.policies.base import Observation, Policy
 from stages.policies.openvla_oft.network import PROPRIO, SLOTS, OpenVLANetwork
-from stages.policies.openvla_oft.prompt import BOS, PAD, STOP, padded
+from stages.policies.openvla_oft.prompt import BOS, PAD, STOP, padded_length
 
 PROMPT = 35
 """tokens of a long instruction of LIBERO, with all that stands around it"""
@@ -75,7 +75,7 @@ class OpenVLASubject(Subject):
         rng = torch.Generator(device).manual_seed(seed)
         length = torch.full((batch,), PROMPT, device=device)
         length[1::2] -= SHORTER
-        place = torch.arange(padded(PROMPT), device=device)
+        place = torch.arange(padded_length(PROMPT), device=device)
         end = length[:, None] + SLOTS
         text = torch.randint(*WORDS, (batch, len(place)), generator=rng, device=device)
         text[:, 0] = BOS

@@ -117,7 +117,7 @@ class OpenVLANetwork(nn.Module):
         """Llama's layers over a sequence (B, P + T, D) with </s> at `end` (B, 1), before its last norm.
 
         They are called one by one, because LlamaModel's own mask is causal. A causal position never sees the padding,
-        which comes last; of the others all get a mask, padded or not, so that all are computed by one SDPA backend.
+        which comes last; of the others all get a mask, padded or not, so that no SDPA backend is chosen by the padding.
         """
         model, causal = self.language_model.model, self.architecture.attention == "causal"
         positions = torch.arange(sequence.shape[1], device=sequence.device)[None]

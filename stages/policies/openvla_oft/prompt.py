@@ -5,8 +5,8 @@ actions in training (rob_rollout.py:518,548-556 in PRIME-RL/SimpleVLA-RL@7c51662
 `tokenizers`, because transformers 5 rebuilds Llama's tokenizer in its own way.
 
 Texts are padded to a multiple of 64 ids, which makes nearly all of them 128 long: in bf16 a log-prob depends on how
-long the batch is, and a rollout's batches are not an update's. Of random weights padded to the longest of a batch the
-ratio of the two was up to 1.2 before anything was learned, and exactly 1 with equal lengths (on a CPU).
+long the batch is, and a rollout's batches are not an update's. Of random weights whose logits deviate by 6, padded to
+the longest of a batch, the ratio of the two was up to 1.2, and exactly 1 with equal lengths (on a CPU).
 
 Shapes: B queries, T the longest prompt + 56 slots + </s>, padded.
 """
@@ -53,12 +53,12 @@ class Prompts:
     def batch(self, instructions: Sequence[str], device: torch.device) -> dict[str, Tensor]:
         """The inputs `text` (B, T) i64 and `length` (B,) i64."""
         prompts = [self.ids(instruction) for instruction in instructions]
-        size = padded(max(len(ids) for ids in prompts))
+        size = padded_length(max(len(ids) for ids in prompts))
         rows = [[*ids, *[BOS] * SLOTS, STOP, *[PAD] * (size - len(ids) - SLOTS - 1)] for ids in prompts]
         length = torch.tensor([len(ids) for ids in prompts])
         return {"text": torch.tensor(rows).to(device), "length": length.to(device)}
 
 
-def padded(prompt: int) -> int:
+def padded_length(prompt: int) -> int:
     """T of a prompt of so many ids."""
     return -(-(prompt + SLOTS + 1) // UNIT) * UNIT

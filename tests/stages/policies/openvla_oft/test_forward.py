@@ -10,7 +10,7 @@ import torch
 from stages.learning.activations import Activations, activations_of
 from stages.policies.openvla_oft import OpenVLAPolicy
 from stages.policies.openvla_oft.network import linear_f32
-from stages.policies.openvla_oft.prompt import padded
+from stages.policies.openvla_oft.prompt import padded_length
 from tests.stages.policies.openvla_oft import slow
 from tests.stages.policies.openvla_oft.tiny import PROPRIO
 
@@ -91,7 +91,7 @@ def test_prompt(policy):
     assert (longer, shorter) == (len(ids), len(ids) - 2)
     assert batch["text"].shape == (2, 128)
     assert batch["text"][1, shorter + 56 :].tolist() == [2, *[32000] * (71 - shorter)]
-    assert [padded(prompt) for prompt in (7, 8, 71, 72)] == [64, 128, 128, 192]
+    assert [padded_length(prompt) for prompt in (7, 8, 71, 72)] == [64, 128, 128, 192]
 
 
 @pytest.mark.parametrize("how", ["recompute", "offload"])
