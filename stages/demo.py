@@ -36,8 +36,8 @@ ATTEMPTS = 5
 NOISE_SHARES = (1.0, 1.0, 1.0, 0.3, 0.3, 0.3)
 """Noise on each motion value: an action turns by up to 0.5 rad, and with a full share of noise on the rotations their
 corrections are all that the labels hold; a policy of five demonstrations a task then never succeeds."""
-LAPSE_RECIPE = 2
-"""Raised whenever what a lapse comes to changes."""
+MISTAKE_RECIPE, LAPSE_RECIPE = 2, 2
+"""Raised whenever what a mistake, a lapse, comes to changes."""
 MISTAKES, LAPSES = 1_000, 1_001
 """The streams of random numbers that these come from, apart from every attempt's."""
 
@@ -229,7 +229,7 @@ def _request(settings: DemoSettings) -> DemoRequest:
             "seed": settings.seed,
             "inits": settings.inits,
             "per_task": settings.per_task,
-            **({"mistakes": settings.mistakes} if settings.mistakes else {}),
+            **({"mistakes": settings.mistakes, "mistake_recipe": MISTAKE_RECIPE} if settings.mistakes else {}),
             **({"lapses": settings.lapses, "lapse_recipe": LAPSE_RECIPE} if settings.lapses else {}),
         },
     )

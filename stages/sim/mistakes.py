@@ -36,8 +36,6 @@ class Mistake:
     kind: str
     direction: float
     """radians about the vertical: where astray, and on which side a miss"""
-    pace: float
-    """share of the expert's speed"""
 
 
 def draw_pace(rng: np.random.Generator) -> float:
@@ -49,7 +47,7 @@ def draw_mistake(rng: np.random.Generator) -> Mistake:
     """A mistake, every phase equally likely."""
     phase = list(KINDS)[rng.integers(len(KINDS))]
     kind = str(rng.choice(KINDS[phase]))
-    return Mistake(phase, int(rng.integers(LATEST[phase])), kind, float(rng.uniform(0, 2 * np.pi)), draw_pace(rng))
+    return Mistake(phase, int(rng.integers(LATEST[phase])), kind, float(rng.uniform(0, 2 * np.pi)))
 
 
 class ErringExpert:

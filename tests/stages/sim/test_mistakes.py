@@ -5,7 +5,7 @@ import pytest
 
 from stages.demo import DemoSettings, demonstrate
 from stages.sim.expert import Phase, ScriptedExpert
-from stages.sim.mistakes import KINDS, LATEST, SLOWEST, ErringExpert, Mistake, draw_mistake
+from stages.sim.mistakes import KINDS, LATEST, SLOWEST, ErringExpert, Mistake, draw_mistake, draw_pace
 from stages.sim.simulator import Simulator
 from stages.sim.tasks import suite_tasks
 
@@ -45,7 +45,7 @@ def test_a_slower_pace_takes_longer() -> None:
 
 @pytest.mark.parametrize("kind", ["stall", "astray", "drop"])
 def test_what_goes_wrong_while_it_carries(kind: str) -> None:
-    actions, simulator, success = run(Mistake(Phase.CARRY, 3, kind, 0.0, 1.0), 160)
+    actions, simulator, success = run(Mistake(Phase.CARRY, 3, kind, 0.0), 160)
     assert not success and len(actions) == 160
     last = actions[-1]
     assert not last[:6].any()
@@ -56,7 +56,7 @@ def test_what_goes_wrong_while_it_carries(kind: str) -> None:
 
 
 def test_a_miss_closes_beside_the_object() -> None:
-    actions, simulator, success = run(Mistake(Phase.DESCEND, 0, "miss", 0.0, 1.0), 120)
+    actions, simulator, success = run(Mistake(Phase.DESCEND, 0, "miss", 0.0), 120)
     fingers = simulator.data.qpos[7:9]
     assert not success
     assert any(action[6] == 1.0 for action in actions)
@@ -67,8 +67,13 @@ def test_draws_cover_everything_and_follow_from_the_generator() -> None:
     mistakes = [draw_mistake(np.random.default_rng(i)) for i in range(300)]
     seen = {(m.phase, m.kind) for m in mistakes}
     assert seen == {(phase, kind) for phase, kinds in KINDS.items() for kind in kinds}
-    assert all(0 <= m.after < LATEST[m.phase] and SLOWEST <= m.pace <= 1 for m in mistakes)
+    assert all(0 <= m.after < LATEST[m.phase] for m in mistakes)
     assert mistakes[7] == draw_mistake(np.random.default_rng(7))
+
+
+def test_paces_cover_their_range() -> None:
+    paces = [draw_pace(np.random.default_rng(i)) for i in range(300)]
+    assert SLOWEST <= min(paces) < SLOWEST + 0.02 and 0.98 < max(paces) <= 1
 
 
 def test_demonstrations_with_mistakes_fail_and_repeat() -> None:
