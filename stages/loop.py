@@ -39,9 +39,12 @@ from stages.sft import train_sft
 from stages.sim.settings import make_pool
 from stages.sim.workers.pool import Pool
 from stages.start import check_start, start_from
+from stages.timing import StageClock
 from stages.tracking import check_tracker, tracking
 from stages.update import update_policy
 from stages.world_models.registry import check_world_model, label_of
+
+Sections = dict[str, dict[str, Any]]
 
 
 def run_loop(
@@ -70,7 +73,7 @@ def run_loop(
     began, launch = time.monotonic(), launch or Launch()
     check_room(folder, recipe, iterations, this_machine(launch.processes, launch.shares_out))
     _check_sources(recipe, new=not Run(folder).policies())
-    run = Run.start(folder, *_settings(recipe))
+    run = Run.start(folder, *run_settings(recipe))
     with run.alone(), tracking(run, track) as follow, make_pool(recipe.collect) as pool:
 
         def told(record: dict[str, Any]) -> None:
@@ -107,10 +110,10 @@ def check_request(folder: str | Path, recipe: Recipe, iterations: int, track: st
         raise UserError(f"--iterations must be 0 (only the start) or more, not {iterations}")
     if track:
         check_tracker(track)
-    Run(folder).check(*_settings(recipe))
+    Run(folder).check(*run_settings(recipe))
 
 
-def _settings(recipe: Recipe) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, Any]], dict[str, dict[str, Any]]]:
+def run_settings(recipe: Recipe) -> tuple[Sections, Sections, Sections]:
     """What a run's settings are checked against: the recipe's, the defaults of newer ones, and those that are gone."""
     return recipe.sections(), make_recipe({}).sections(), RETIRED
 
@@ -248,13 +251,15 @@ class _Stages:
         return round_figures(collected, groups_lacking(rounds, recipe.reward_preset, recipe.update))
 
     def _do(self, n: int, stage: str, unit: str, work: Callable[[Tick], dict[str, Any]]) -> None:
-        began, pause = time.monotonic(), time.monotonic() - self._ended
+        clock, pause = StageClock(self._run, n, stage), time.monotonic() - self._ended
         title = f"{stage} {n}" if n else stage
         with self._watch(title, unit) as tick:
-            result = work(tick)
+            result = work(clock.noting(tick))
+        times = {"seconds": clock.seconds(), "earlier_seconds": clock.earlier, "pause": pause}
         self._ended = time.monotonic()
-        result |= {"seconds": round(self._ended - began, 3), "pause": round(pause, 3)}
+        result |= {name: round(value, 3) for name, value in times.items()}
         self._run.log(n, stage, result)
+        clock.over()
         self._tell({"iteration": n, "stage": stage, **result})
 
 

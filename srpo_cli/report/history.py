@@ -60,11 +60,14 @@ def seconds(rows: Iterable[Mapping[str, Any]]) -> dict[str, list[float]]:
 def shares(rows: Iterable[Mapping[str, Any]]) -> dict[str, float]:
     """What the wall time of the iterations went into, as shares that add to 1; empty where nothing was timed.
 
-    The time of collection is divided by the processor time of its parts over the cores that it could use; what is left
-    of it is `waiting`. `between stages` is what no stage took.
+    The start (iteration 0, its evaluation included) is no part of it. The time of collection is divided by the
+    processor time of its parts over the cores that it could use; what is left of it is `waiting`, but for what a call
+    took that was stopped halfway, which is `collection`. `between stages` is what no stage took.
     """
     parts: dict[str, float] = {}
     for row in rows:
+        if row["iteration"] == 0:
+            continue
         for stage in STAGE_WORDS:
             line = row.get(stage, {})
             if "pause" in line:
@@ -82,6 +85,8 @@ def _parts(stage: str, line: Mapping[str, Any]) -> dict[str, float]:
         return {STAGE_WORDS[stage]: total}
     width = min(int(line["cores"]), int(line["workers"]) + 1)
     parts = {COLLECT_WORDS[name]: float(spent) / width for name, spent in cpu.items()}
+    earlier = float(line.get("earlier_seconds", 0.0))
+    parts |= {STAGE_WORDS[stage]: earlier} if earlier else {}
     return {**parts, "waiting": max(0.0, total - sum(parts.values()))}
 
 

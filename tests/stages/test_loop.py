@@ -140,18 +140,34 @@ def test_run_again_changes_no_store(undisturbed: Path, preset: Path) -> None:
     assert_same(before, content(undisturbed))
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("seed", range(3))
-def test_killed_anywhere_it_ends_the_same(undisturbed: Path, tmp_path: Path, preset: Path, seed: int) -> None:
-    folder, rng = tmp_path / "run", np.random.default_rng(seed)
-    command = [sys.executable, "-m", "srpo_cli", "loop", str(folder), "--preset", str(preset), "--iterations", "3"]
+def killed(folder: Path, preset: Path, seed: int, *words: str) -> None:
+    """A loop of three iterations that is killed four times on its way."""
+    rng = np.random.default_rng(seed)
+    command = [sys.executable, "-m", "srpo_cli", "loop", str(folder), "--preset", str(preset), *words]
+    command += ["--iterations", "3"]
     for _ in range(4):
         process = subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL)
         time.sleep(float(rng.uniform(3, 14)))
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
     subprocess.run(command, check=True)
-    assert_same(content(undisturbed), content(folder))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(3))
+def test_killed_anywhere_it_ends_the_same(undisturbed: Path, tmp_path: Path, preset: Path, seed: int) -> None:
+    killed(tmp_path / "run", preset, seed)
+    assert_same(content(undisturbed), content(tmp_path / "run"))
+
+
+@pytest.mark.slow
+def test_killed_with_what_laptop_has_besides(tmp_path: Path, preset: Path) -> None:
+    """Initial states by how earlier ones went, a falling temperature, paths of moments, and means of policies."""
+    changes = ["collect.draw=hard", "collect.groups=2", "collect.temperature_half=2", "reward.preset=path"]
+    changes += ["encode.moments=4", "eval.average=2", "demo.lapses=0.5", "update.lr_half=2"]
+    loop(tmp_path / "whole", load_recipe(str(preset), changes), 3)
+    killed(tmp_path / "killed", preset, 7, *(word for change in changes for word in ("--set", change)))
+    assert_same(content(tmp_path / "whole"), content(tmp_path / "killed"))
 
 
 def test_a_world_model_in_a_folder(tmp_path: Path, preset: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,8 +21,7 @@ from data.shards import WHOLE, Shard
 from data.watching import Tell, Watch
 from stages.bench.learning.curves import Row, curve
 from stages.bench.learning.settings import LearningSettings
-from stages.loop import run_loop
-from stages.recipe import make_recipe
+from stages.loop import run_loop, run_settings
 
 Runs = dict[tuple[str, str], dict[int, list[Row]]]
 """(start, arm) -> seed -> rows"""
@@ -46,7 +45,7 @@ def bench_learning(
         folder = out / "runs" / run_name(settings.start, arm.name, seed)
         begin(folder.name)
         recipe = settings.recipe(seed, arm)
-        run = Run.start(folder, recipe.sections(), defaults=make_recipe({}).sections())
+        run = Run.start(folder, *run_settings(recipe))
         if run.finished() == 0:
             _share_start(out, settings, seed, run, watch, tell)
         run_loop(folder, recipe, settings.iterations, watch, _later(tell))

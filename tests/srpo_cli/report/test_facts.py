@@ -120,6 +120,7 @@ def test_shares_of_the_wall_time() -> None:
     cpu = {"stepping": 10.0, "rendering": 4.0, "policy": 6.0, "other": 2.0}
     collect = {"seconds": 12.0, "pause": 0.5, "cpu_seconds": cpu, "cores": 2, "workers": 2}
     rows = [
+        {"iteration": 0, "eval": {"seconds": 60.0, "pause": 2.0}},
         {"iteration": 1, "collect": collect, "encode": {"seconds": 4.0, "pause": 0.0}},
         {"iteration": 2, "update": {"seconds": 3.0, "pause": 0.5}, "sft": {"seconds": 99.0, "pause": 9.0}},
     ]
@@ -127,6 +128,14 @@ def test_shares_of_the_wall_time() -> None:
     expected |= {"between stages": 1}
     found = history.shares(rows)
     assert found == pytest.approx({name: seconds / 20 for name, seconds in expected.items()})
+
+
+def test_what_a_stopped_call_took_of_a_collection_is_not_waiting() -> None:
+    cpu = {"stepping": 4.0, "rendering": 0.0, "policy": 2.0, "other": 0.0}
+    collect = {"seconds": 30.0, "earlier_seconds": 26.0, "pause": 0.0, "cpu_seconds": cpu, "cores": 2, "workers": 2}
+    expected = {"stepping": 2, "policy": 1, "waiting": 1, "collection": 26, "rendering": 0, "recording": 0}
+    found = history.shares([{"iteration": 1, "collect": collect}])
+    assert found == pytest.approx({**{name: spent / 30 for name, spent in expected.items()}, "between stages": 0})
 
 
 def test_runs_that_were_not_timed_have_no_shares() -> None:
