@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,24 @@ def write_checkpoint(out: Path, fill: Callable[[Path], None], record: Mapping[st
         (partial / RECORD).write_text(json.dumps(record, indent=1, sort_keys=True) + "\n")
         os.replace(partial, out)
     except OSError as error:
-        raise UserError(f"cannot write {out} ({error.strerror or error}); choose another --out") from error
+        raise _unwritable(out, error) from error
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    """A JSON object from a file.
+
+    Raises:
+        UserError: it is not one.
+    """
+    try:
+        found = json.loads(file.read_text())
+    except OSError as error:
+        raise UserError(f"cannot read {file} ({error.strerror or error})") from error
+    except ValueError as error:
+        raise UserError(f"{file} is not valid JSON: {error}") from error
+    if not isinstance(found, dict):
+        raise UserError(f"{file} must hold a JSON object, not a {type(found).__name__}")
+    return found
 
 
 def read_record(folder: Path) -> dict[str, Any]:
@@ -44,11 +62,24 @@ def holds(out: Path, inputs: str) -> bool:
     """Whether `out` was made from these inputs already.
 
     Raises:
-        UserError: it holds something else.
+        UserError: it holds something else, or could not be written: told here, before hours of training.
     """
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        _check_writable(out)
         return False
     if read_record(out).get("inputs") == inputs:
         return True
     what = "weights made from other inputs or settings" if (out / "config.json").is_file() else "something else"
     raise UserError(f"{out} holds {what}; choose another --out or remove it")
+
+
+def _check_writable(out: Path) -> None:
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=out.parent).close()
+    except OSError as error:
+        raise _unwritable(out, error) from error
+
+
+def _unwritable(out: Path, error: OSError) -> UserError:
+    return UserError(f"cannot write {out} ({error.strerror or error}); choose another --out")

@@ -33,6 +33,22 @@ def fetch(name: str, patterns: Sequence[str]) -> Path:
     return Path(_had(name, lambda: str(snapshot_download(repository, revision=revision, allow_patterns=[*patterns]))))
 
 
+def file_names(name: str) -> list[str]:
+    """The names of a repository's files; where the Hub is out of reach, of those in the cache.
+
+    Raises:
+        UserError: neither is to be had.
+    """
+    from huggingface_hub import list_repo_files
+
+    repository, revision = split(name)
+    try:
+        return list_repo_files(repository, revision=revision)
+    except Exception:  # what a lost connection raises changes with the client's version; `fetch` tells what is wrong
+        folder = fetch(name, ["*.json"])
+        return sorted(str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file())
+
+
 def fetch_file(name: str, file: str) -> Path:
     """One file of a repository, in the cache, fetched if need be.
 

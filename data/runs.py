@@ -16,7 +16,6 @@ import fcntl
 import json
 import os
 import shutil
-import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,6 +24,7 @@ from typing import Any
 import tomli_w
 
 from data.errors import UserError
+from data.settings import NOT_CONTENT, read_sections
 
 ITERATION_STAGES = ("collect", "encode", "reward", "refill", "update")
 """What an iteration consists of, in this order; evaluations come on top."""
@@ -121,9 +121,9 @@ class Run:
             UserError: run.toml is damaged.
         """
         try:
-            return tomllib.loads(self.settings_file.read_text())
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise UserError(f"{self.settings_file} is damaged ({error}); restore it or start another run") from error
+            return read_sections(self.settings_file)
+        except UserError as error:
+            raise UserError(f"{error}; restore it or start another run") from error
 
     def demos(self) -> Path:
         """The store of demonstrations."""
@@ -240,7 +240,7 @@ def _check_same(
     for section in sorted({*old, *new}):
         default, gone = defaults.get(section, {}), retired.get(section, {})
         before, after = {**default, **old.get(section, {})}, new.get(section, {})
-        for key in sorted({*before, *after}):
+        for key in sorted({*before, *after} - NOT_CONTENT):
             as_default = key in gone and before.get(key) == gone[key] and after.get(key) == default.get(key)
             if before.get(key) != after.get(key) and not as_default:
                 changed.append(f"{section}.{key} = {before.get(key)!r}, now {after.get(key)!r}")

@@ -77,10 +77,23 @@ def load_preset(name: str) -> dict[str, dict[str, Any]]:
         if name.endswith(".toml"):
             raise UserError(f"no preset file {path}; `srpo settings > {path.name}` writes one to change")
         raise unknown("preset", name, preset_names())
+    return read_sections(path)
+
+
+def read_sections(path: Path) -> dict[str, dict[str, Any]]:
+    """Settings by section, from a TOML file.
+
+    Raises:
+        UserError: a file that is not TOML, or a setting outside any section.
+    """
     try:
-        return tomllib.loads(path.read_text())
+        sections = tomllib.loads(path.read_text())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is not valid TOML: {error}") from error
+    for name, values in sections.items():
+        if not isinstance(values, dict):
+            raise UserError(f"{path}: {name} = {values!r} stands above all sections; put it below its [section]")
+    return sections
 
 
 def preset_names() -> list[str]:

@@ -49,6 +49,8 @@ def _guarded(name: str, check: Callable[[], Check]) -> Check:
     except UserError as error:
         found, _, mend = str(error).partition("; ")
         return Check(name, False, found, mend)
+    except ImportError as error:
+        return Check(name, False, str(error), "make install")
 
 
 def python() -> Check:

@@ -6,12 +6,12 @@ seed) and goes to each of them that has such a setting; a stage's own section wi
 
 import typing
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from data.errors import UserError, unknown
 from data.hub import lasting_name
-from data.settings import build, content, convert, load_preset, parse_assignments
+from data.settings import build, convert, load_preset, parse_assignments
 from stages.collect import CollectSettings
 from stages.demo import DemoSettings
 from stages.encode import EncodeSettings
@@ -139,7 +139,7 @@ class Recipe:
     def sections(self) -> dict[str, dict[str, Any]]:
         """Every setting by section, resolved, as run.toml keeps it."""
         parts = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "reward_preset"}
-        sections = {name: content(part) for name, part in parts.items()}
+        sections = {name: asdict(part) for name, part in parts.items()}
         sections["reward"]["preset"] = self.reward_preset
         sections["run"]["policy"] = lasting_name(self.run.policy)
         sections["encode"]["world_model"] = lasting_world_model(self.encode.world_model)

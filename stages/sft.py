@@ -44,6 +44,8 @@ class SftSettings(ImitationSettings, AdapterSettings):
     """actions a query; new policies only"""
     bins: int = 41
     """tokens an action dimension; new policies only"""
+    preflight: bool = True
+    """refuse demonstrations that the policy to go on with was not made for: another suite's, or of another look"""
 
     def __post_init__(self) -> None:
         ImitationSettings.__post_init__(self)
@@ -90,7 +92,8 @@ def train_sft(
 
     Raises:
         UserError: no successful episode, a broken store, an `out` that holds another policy, a policy that cannot be
-            loaded or (`check_trainable`) would not learn, a loss that is not finite.
+            loaded, was not made for these demonstrations or (`check_trainable`) would not learn, a loss that is not
+            finite.
     """
     settings, out = settings or SftSettings(), Path(out)
     demos = [demo for store in stores for demo in read_demos(store)]
@@ -178,6 +181,8 @@ def _prepare(
 
     if policy != "mini":
         loaded = load_policy(policy, device)
+        for suite, look in sorted({(demo.suite, demo.look) for demo in demos if settings.preflight}):
+            loaded.check_scene(suite, look)
         make_trainable(loaded, settings, policy, weights, settings.seed)
         return see(demos, loaded.spec, watch), loaded
     config = MiniConfig(cameras=settings.cameras(), chunk=settings.chunk, bins=settings.bins)

@@ -11,7 +11,7 @@ from stages.learning.adapting import AdapterSettings, check_trainable
 from stages.policies.adapted import base_of
 from stages.policies.config import read_config
 from stages.policies.loading import identity, load_policy, weights_digest
-from stages.policies.source import FILES, policy_folder
+from stages.policies.source import policy_files, policy_folder
 from stages.policies.trained import KEY as HISTORY
 from stages.sim.settings import RolloutSettings
 
@@ -63,7 +63,7 @@ def start_from(policy: str, out: str | Path) -> dict[str, Any]:
 
 
 def _fill(folder: Path, source: Path) -> None:
-    for file in (file for pattern in FILES for file in source.glob(pattern)):
+    for file in policy_files(source):
         _take(file.resolve(), folder / file.name)
 
 

@@ -73,12 +73,13 @@ def choose_episodes(store: RolloutStore, label: str | None) -> dict[str, int]:
 
 
 def _ranked_failures(lost: np.ndarray, rewards: np.ndarray) -> dict[str, int]:
-    """The failures (n,) of highest and lowest reward (n,), or just the first where they do not differ."""
+    """The failures (n,) of highest and lowest reward (n,), or just the first where no two are rewarded otherwise."""
     if not len(lost):
         return {}
-    rewards = np.nan_to_num(rewards)
-    if rewards.max() == rewards.min():
+    rewarded = np.isfinite(rewards)
+    if len(np.unique(rewards[rewarded])) < 2:
         return {"failure": int(lost[0])}
+    lost, rewards = lost[rewarded], rewards[rewarded]
     best, worst = lost[rewards.argmax()], lost[rewards.argmin()]
     return {"best failure": int(best), "worst failure": int(worst)}
 

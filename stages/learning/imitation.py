@@ -11,7 +11,6 @@ from typing import Literal
 
 import numpy as np
 import torch
-from accelerate import Accelerator
 from torch import Tensor
 
 from data.errors import UserError
@@ -98,30 +97,29 @@ def imitate(
     Raises:
         FloatingPointError: a loss that is not finite.
     """
-    start = time.monotonic()
-    accelerator = Accelerator(cpu=not torch.cuda.is_available())
-    trained = [parameter for parameter in policy.module.parameters() if parameter.requires_grad]
+    start, module = time.monotonic(), policy.module
+    device = next(module.parameters()).device
+    trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trained, settings.lr, weight_decay=settings.weight_decay, fused=True)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, settings.steps)
-    module, optimizer = accelerator.prepare(policy.module, optimizer)
     tokens = policy.encode_actions(demonstrations.actions)
     rng = np.random.default_rng(settings.seed)
     tail: list[tuple[float, float]] = []
     for step, rows in enumerate(minibatches(len(demonstrations), settings.batch, settings.steps, rng)):
         seen = shifted(demonstrations.observation.rows(rows), settings.shift, rng)
         inputs = policy.inputs(seen, [demonstrations.instructions[i] for i in rows])
-        target = torch.from_numpy(tokens[rows].astype(np.int64)).to(accelerator.device)
-        mask = torch.from_numpy(np.repeat(demonstrations.mask[rows], ACTION_DIM, axis=1)).to(accelerator.device)
-        kept = activations_of(policy.module, policy.blocks(), settings.activations)
-        with kept, torch.autocast(accelerator.device.type, torch.bfloat16, enabled=settings.precision == "bf16"):
+        target = torch.from_numpy(tokens[rows].astype(np.int64)).to(device)
+        mask = torch.from_numpy(np.repeat(demonstrations.mask[rows], ACTION_DIM, axis=1)).to(device)
+        kept = activations_of(module, policy.blocks(), settings.activations)
+        with kept, torch.autocast(device.type, torch.bfloat16, enabled=settings.precision == "bf16"):
             logits = module(**inputs)
         losses = token_losses(logits, target, settings.smoothing)
         loss = losses[mask].mean()
         if not torch.isfinite(loss):
             raise FloatingPointError(f"the loss is {loss.item()} at step {step + 1} of {settings.steps}")
         optimizer.zero_grad()
-        accelerator.backward(loss)
-        accelerator.clip_grad_norm_(module.parameters(), 1.0)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(module.parameters(), 1.0)
         optimizer.step()
         schedule.step()
         if step >= settings.steps * 9 // 10:

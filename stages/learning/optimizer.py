@@ -45,10 +45,10 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, names: list[str], file: 
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     with safe_open(file, framework="pt") as saved:
         keys = set(saved.keys())
+        if not keys:  # of an optimizer that made no step
+            return
         for name, parameter in zip(names, parameters, strict=True):
             state = {key: f"{key}.{name}" for key in ("step", "exp_avg", "exp_avg_sq")}
-            if not keys:
-                continue
             if not keys.issuperset(state.values()) or saved.get_slice(state["exp_avg"]).get_shape() != list(
                 parameter.shape
             ):

@@ -1,6 +1,5 @@
 """What an update holds in memory on every device, part by part."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from data.cores import cores
@@ -24,11 +23,11 @@ class Room:
     parts: dict[str, float]
     """by what they are for"""
     loading: float
-    """before: a policy is loaded whole, and shared out then"""
+    """before: a policy is loaded whole, and shared out then; with `kl_coef` another one, to keep near to, beside it"""
 
     @property
     def peak(self) -> float:
-        """Their sum, or more while loading."""
+        """Their sum, or more before."""
         return max(sum(self.parts.values()), self.loading)
 
 
@@ -53,7 +52,7 @@ def room(policy: Policy, recipe: Recipe, machine: Machine, microbatch: int | Non
     if machine.shared:
         parts["rollouts"] = _rollouts(recipe, policy, len(tasks))
         parts["simulators"] = (recipe.collect.workers or cores()) * WORKER
-    return Room(queries, parts, loading=step.weights)
+    return Room(queries, parts, loading=step.weights * (2 if recipe.update.kl_coef else 1))
 
 
 def smaller(policy: Policy, recipe: Recipe, machine: Machine, needed: Room) -> Room | None:
@@ -69,8 +68,8 @@ def smaller(policy: Policy, recipe: Recipe, machine: Machine, needed: Room) -> R
 
 def largest_part(total: int, most: int) -> int:
     """The largest of as few near equal parts of `total` as have no more than `most` each."""
-    parts: Sequence[int] = range(-(-total // most))
-    return -(-total // len(parts))
+    parts = -(-total // most)
+    return -(-total // parts)
 
 
 def _rollouts(recipe: Recipe, policy: Policy, tasks: int) -> float:

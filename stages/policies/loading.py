@@ -13,7 +13,7 @@ from stages.policies.adapters import need_peft, save_adapters, take_adapters
 from stages.policies.base import Policy
 from stages.policies.config import read_config
 from stages.policies.registry import policy_class
-from stages.policies.source import policy_folder
+from stages.policies.source import DECIDING, policy_files, policy_folder
 
 
 def load_policy(path: str | Path, device: str | torch.device = "cpu") -> Policy:
@@ -66,8 +66,8 @@ def identity(folder: str | Path) -> dict[str, str]:
 
 
 def weights_digest(folder: str | Path) -> str:
-    """What a policy is, as 16 hex digits: its configuration and weights, byte for byte; of adapters, see
-    `stages.policies.adapted.adapters_digest`.
+    """What a policy is, as 16 hex digits: its configuration, statistics and weights (`source.DECIDING`), byte for byte;
+    of adapters, see `stages.policies.adapted.adapters_digest`.
 
     Raises:
         UserError: the folder holds no policy.
@@ -76,11 +76,10 @@ def weights_digest(folder: str | Path) -> str:
     base = base_of(folder, read_config(folder))
     if base is not None:
         return adapters_digest(base, folder)
-    weights = sorted(folder.glob("*.safetensors"))
-    weights = [file for file in weights if not file.name.startswith("trainer")]
-    if not weights:
+    files = policy_files(folder, DECIDING)
+    if not any(file.suffix == ".safetensors" for file in files):
         raise UserError(f"{folder} holds no *.safetensors, so the policy has no weights; make it again with `srpo sft`")
-    return digest_files([folder / "config.json", *weights])
+    return digest_files(files)
 
 
 def _class_of(folder: Path, config: Mapping[str, Any]) -> type[Policy]:

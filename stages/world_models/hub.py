@@ -1,12 +1,14 @@
 """Checkpoints in Hugging Face layout: found in a folder or on the Hub, loaded so that every weight fits."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError
 from torch import nn
 
+from data.checkpoint import read_json
 from data.errors import UserError
 from data.hub import fetch, fetch_file
 from data.lineage import digest_files
@@ -44,21 +46,6 @@ def folder_of(name: str) -> Path:
     return Path(name) if Path(name).is_dir() else fetch(name, PATTERNS)
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object from a file.
-
-    Raises:
-        UserError: it is not one.
-    """
-    try:
-        found = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise UserError(f"cannot read {path}: {error}") from error
-    if not isinstance(found, dict):
-        raise UserError(f"{path} holds no JSON object")
-    return found
-
-
 def preprocessing(folder: Path) -> dict[str, Any]:
     """What the checkpoint says of its frames (size, mean, ...); empty where it says nothing."""
     path = next((folder / name for name in PREPROCESSORS if (folder / name).is_file()), None)
@@ -88,8 +75,8 @@ def load_strictly(folder: Path, dtype: torch.dtype, **overrides: Any) -> nn.Modu
         model, told = kind.from_pretrained(
             folder, dtype=dtype, output_loading_info=True, ignore_mismatched_sizes=True, **overrides
         )
-    except (OSError, ValueError, RuntimeError) as error:
-        raise UserError(f"cannot load {folder}: {str(error).splitlines()[0]}") from error
+    except (OSError, ValueError, RuntimeError, SafetensorError, StrictDataclassError) as error:
+        raise UserError(f"cannot load {folder}: {' '.join(str(error).split())}") from error
     shapes = [key if isinstance(key, str) else key[0] for key in told["mismatched_keys"]]
     check_keys(str(folder), told["missing_keys"], told["unexpected_keys"], shapes)
     loaded: nn.Module = model.eval().requires_grad_(False)

@@ -55,7 +55,7 @@ def test_foreign_folders_are_left_alone(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no run at"):
         Run.open(tmp_path)
     (tmp_path / "run.toml").write_text("[broken")
-    with pytest.raises(UserError, match="damaged"):
+    with pytest.raises(UserError, match="not valid TOML.*restore it"):
         Run.open(tmp_path).settings()
 
 

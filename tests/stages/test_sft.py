@@ -139,6 +139,9 @@ def test_goes_on_with_a_released_checkpoint(tmp_path, fake):
     """Trained through the same network, saved in the released layout."""
     checkpoint, store = make(tmp_path / "released"), write_store(tmp_path / "a", successes=(True,))
     settings = SftSettings(steps=2, batch=2, lr=1e-3)
+    with pytest.raises(UserError, match="not the look lite; take the look full"):
+        train_sft([store], tmp_path / "p", settings, policy=str(checkpoint), threads=1)
+    settings = replace(settings, preflight=False)
     result = train_sft([store], tmp_path / "p", settings, policy=str(checkpoint), threads=1)
     assert result["policy"] == weights_digest(checkpoint) != result["weights"]
     first, second = load_policy(checkpoint), load_policy(tmp_path / "p")

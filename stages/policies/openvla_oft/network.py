@@ -75,19 +75,19 @@ class OpenVLANetwork(nn.Module):
             (B, 56, K) f32, in the order of the token ids: the higher the bin's index, the lower its value.
         """
         last = self.architecture.vocabulary
-        read = self._read(pixels, text, length, proprio)
+        read = self.read(pixels, text, length, proprio)
         return linear_f32(read, self.language_model.lm_head.weight[last - BINS : last])
 
     def next_tokens(self, **inputs: Tensor) -> Tensor:
         """As `forward`, logits of the whole vocabulary: (B, 56, V) f32."""
-        return self.language_model.lm_head(self._read(**inputs)).float()
+        return self.language_model.lm_head(self.read(**inputs)).float()
 
     def restore_rotary(self, device: torch.device) -> None:
         """Compute the rotary frequencies, which no file holds, in f32 on `device`."""
         with torch.device(device):
             self.language_model.model.rotary_emb = LlamaRotaryEmbedding(self.language_model.config)
 
-    def _read(self, pixels: Tensor, text: Tensor, length: Tensor, proprio: Tensor | None = None) -> Tensor:
+    def read(self, pixels: Tensor, text: Tensor, length: Tensor, proprio: Tensor | None = None) -> Tensor:
         """What the language model's head reads at the action tokens: (B, 56, D)."""
         seen = self._seen(pixels, proprio)
         embedded = self._embedded(text, length)

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,8 @@ from stages.policies.openvla_oft.released import (
     normalisation_of,
     settings_of,
 )
-from stages.policies.openvla_oft.weights import WeightFiles, save_weights
+from stages.policies.openvla_oft.weights import INDEX, PROPRIO_FILES, WeightFiles, save_weights
+from stages.policies.source import policy_files
 
 CAMERAS = ("agentview", "robot0_eye_in_hand")
 RENDERED = 256
@@ -33,7 +35,8 @@ DTYPES = {"files": None, "bf16": torch.bfloat16, "fp32": torch.float32}
 GPU_ROWS = 32
 """queries of a forward pass on a GPU: with 32 a query took a third of the time of one alone (docs/gpu.md)"""
 ADAPTED = ("language_model.model.", "projector.", "proprio_projector.")
-COPIED = (prompt.FILE, statistics.FILE, "preprocessor_config.json")
+WRITTEN = ("config.json", INDEX, "*.safetensors", PROPRIO_FILES)
+"""what `save` makes anew; all other files go along as they are, for tools that want them"""
 
 
 class OpenVLAPolicy(Policy):
@@ -54,14 +57,15 @@ class OpenVLAPolicy(Policy):
         check_kind(folder, config)
         self.settings = replace(settings_of(config, folder), **settings)
         self._config: Mapping[str, Any] = config
-        self._texts = {name: _text(folder / name) for name in COPIED if (folder / name).is_file()}
+        self._beside = _beside(folder)
         files = WeightFiles(folder)
+        self._proprio_file = files.proprio_file
         architecture = architecture_of(config, files.shapes, self.settings, folder)
         self._statistics, self._action, self._proprio = statistics.ranges_of(
             folder, config, self.settings.statistics, architecture.proprio
         )
         self._normalisation = normalisation_of(folder)
-        self._prompts = prompt.Prompts(_tokenizer(folder, self._texts), str(folder / prompt.FILE))
+        self._prompts = prompt.Prompts(_tokenizer(folder, self._beside), str(folder / prompt.FILE))
         with torch.device("meta"):
             self.module: OpenVLANetwork = OpenVLANetwork(architecture)
         files.fill(self.module, device, DTYPES[self.settings.precision])
@@ -78,6 +82,10 @@ class OpenVLAPolicy(Policy):
             values = self._proprio.normalise(observation.proprio).astype(np.float32)
             inputs["proprio"] = torch.from_numpy(values).to(device)
         return inputs
+
+    def features(self, observation: Observation, instructions: Sequence[str]) -> Tensor:
+        """What the language model's head reads, mean over the action tokens: (B, D)."""
+        return self.module.read(**self.inputs(observation, instructions)).float().mean(1)
 
     @classmethod
     def acting_device(cls) -> str:
@@ -102,12 +110,12 @@ class OpenVLAPolicy(Policy):
         return decode(tokens, self._action)
 
     def save(self, folder: Path) -> None:
-        """Write every file that `load` needs, in the released layout; the proprio projector goes with the others."""
+        """Write the whole checkpoint in the released layout, the files beside the weights as they came."""
         config = {**self._config, SECTION: asdict(self.settings)}
         (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n")
-        for name, text in self._texts.items():
-            (folder / name).write_text(text)
-        save_weights(self.module.state_dict(), folder)
+        for name, content in self._beside.items():
+            (folder / name).write_bytes(content)
+        save_weights(self.module.state_dict(), folder, self._proprio_file)
 
     @classmethod
     def load(cls, folder: Path, device: torch.device, **settings: Any) -> "OpenVLAPolicy":
@@ -119,14 +127,22 @@ class OpenVLAPolicy(Policy):
         return cls(folder, torch.device("meta"))
 
 
-def _text(file: Path) -> str:
+def _beside(folder: Path) -> dict[str, bytes]:
+    """Name -> content of the files that `save` does not make."""
     try:
-        return file.read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot read {file} ({error}); fetch it again") from error
+        return {
+            file.name: file.read_bytes()
+            for file in policy_files(folder)
+            if not any(fnmatch(file.name, pattern) for pattern in WRITTEN)
+        }
+    except OSError as error:
+        raise UserError(f"cannot read {error.filename} ({error.strerror}); fetch it again") from error
 
 
-def _tokenizer(folder: Path, texts: Mapping[str, str]) -> str:
-    if prompt.FILE not in texts:
+def _tokenizer(folder: Path, beside: Mapping[str, bytes]) -> str:
+    if prompt.FILE not in beside:
         raise UserError(f"{folder} has no {prompt.FILE}; copy it from the released checkpoint")
-    return texts[prompt.FILE]
+    try:
+        return beside[prompt.FILE].decode()
+    except UnicodeDecodeError as error:
+        raise UserError(f"cannot read {folder / prompt.FILE} ({error}); fetch it again") from error

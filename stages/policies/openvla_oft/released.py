@@ -4,14 +4,14 @@
 openvla_utils.py:415-503 in moojink/openvla-oft@213c5ff).
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
+from data.checkpoint import read_json
 from data.errors import UserError
 from data.settings import build
-from stages.policies.config import read_json
 from stages.policies.openvla_oft.images import Normalisation
 from stages.policies.openvla_oft.network import BINS, Architecture
 from stages.policies.openvla_oft.towers import Shapes, tower_shape
@@ -74,8 +74,8 @@ def check_kind(folder: Path, config: Mapping[str, Any]) -> None:
     Raises:
         UserError: another head, an adapter without its model, another architecture.
     """
-    check_head(folder)
     names = [path.name for path in folder.iterdir()]
+    check_head(folder, names)
     merged = any(name.startswith("model") and name.endswith(".safetensors") for name in names)
     if not merged and {"adapter_config.json", "lora_adapter"} & set(names):
         raise UserError(f"{folder} holds a LoRA adapter without its model; merge it first (peft's merge_and_unload)")
@@ -84,16 +84,16 @@ def check_kind(folder: Path, config: Mapping[str, Any]) -> None:
             raise UserError(f"{folder}/config.json has {key} {config[key]}, where srpo knows {value} only; {WANTED}")
 
 
-def check_head(folder: Path) -> None:
-    """Refuse a checkpoint whose files tell that it does not speak in action tokens; its weights need not be there.
+def check_head(where: str | Path, names: Iterable[str]) -> None:
+    """Refuse a checkpoint the names of whose files tell that it does not speak in action tokens.
 
     Raises:
         UserError: naming the file.
     """
-    names = sorted(path.name for path in folder.iterdir())
+    names = sorted(names)
     for mark, what in REFUSED.items():
         if found := [name for name in names if mark in name]:
-            raise UserError(f"{folder} {what} ({found[0]}); policy gradients need tokens: {WANTED}")
+            raise UserError(f"{where} {what} ({found[0]}); policy gradients need tokens: {WANTED}")
 
 
 def architecture_of(config: Mapping[str, Any], shapes: Shapes, settings: OpenVLASettings, where: Path) -> Architecture:
@@ -102,7 +102,12 @@ def architecture_of(config: Mapping[str, Any], shapes: Shapes, settings: OpenVLA
     Raises:
         UserError: weights that decide its size are missing, or do not fit the number of heads.
     """
-    text = config.get("text_config", {})
+    text, proprio = config.get("text_config", {}), "proprio_projector.fc1.weight" in shapes
+    if proprio and "images" not in config.get(SECTION, {}):
+        raise UserError(
+            f"{where} takes proprioception, as checkpoints of one image and of two do, and no file tells which this is:"
+            f' write "{SECTION}": {{"images": 2}}, or 1, into its config.json'
+        )
     try:
         dino = tower_shape(shapes, "vision_backbone.featurizer.", settings.heads, dino=True)
         siglip = tower_shape(shapes, "vision_backbone.fused_featurizer.", settings.heads, dino=False)
@@ -119,7 +124,7 @@ def architecture_of(config: Mapping[str, Any], shapes: Shapes, settings: OpenVLA
         projector=hidden,
         llama={key: value for key, value in text.items() if key not in NOT_LLAMA},
         vocabulary=vocabulary,
-        proprio="proprio_projector.fc1.weight" in shapes,
+        proprio=proprio,
         attention=settings.attention,
     )
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from data.checkpoint import read_json
 from data.errors import UserError, unknown
 from stages.policies.base import ACTION_DIM
-from stages.policies.config import read_json
 from stages.policies.openvla_oft.actions import Range
 from stages.policies.openvla_oft.network import PROPRIO
 

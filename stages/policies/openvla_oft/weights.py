@@ -2,8 +2,7 @@
 
 A network is built on the meta device and takes one tensor after the other from its file, so that no second copy of all
 exists. Each is copied to memory of its own: where a mapped one lies depends on its file, and the last digit of sums on
-where it lies. Weights of the proprio projector come as a `.pt` file in released checkpoints and among the others
-in our own, so that their digest is the policy's.
+where it lies. Weights of the proprio projector are a `.pt` file of their own, as other tools look for them.
 """
 
 import json
@@ -17,13 +16,16 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from data.checkpoint import read_json
 from data.errors import UserError
-from stages.policies.config import read_json
 
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
 PROPRIO_FILES = "proprio_projector*.pt"
+PROPRIO_FILE = "proprio_projector--latest_checkpoint.pt"
 PROPRIO_PREFIX = "proprio_projector."
+WRAPPED = "module."
+"""before every key of the file, which was written from within DistributedDataParallel"""
 PART = 4_000_000_000
 """bytes of a saved file, about"""
 TOLD = 3
@@ -46,7 +48,7 @@ class WeightFiles:
                 keys = list(part.keys())
                 self.shapes |= {_name(key): tuple(part.get_slice(key).get_shape()) for key in keys}
             self._keys[file] = keys
-        self._proprio = _proprio(folder)
+        self.proprio_file, self._proprio = _proprio(folder)
         self.shapes |= {key: tuple(value.shape) for key, value in self._proprio.items()}
 
     def fill(self, network: nn.Module, device: torch.device, dtype: torch.dtype | None) -> None:
@@ -96,8 +98,19 @@ class WeightFiles:
             raise UserError(f"weights of {self.folder} do not fit the network: it {'; '.join(told)}; fetch it again")
 
 
-def save_weights(state: Mapping[str, Tensor], folder: Path, part: int = PART) -> None:
-    """Write one `model.safetensors`, or parts of about `part` bytes with an index; one part at a time is on the CPU."""
+def save_weights(state: Mapping[str, Tensor], folder: Path, proprio_file: str, part: int = PART) -> None:
+    """Write one `model.safetensors`, or parts of about `part` bytes with an index; one part at a time is on the CPU.
+
+    Weights of a proprio projector go to `proprio_file`.
+    """
+    proprio = {key: value for key, value in state.items() if key.startswith(PROPRIO_PREFIX)}
+    if proprio:
+        named = {WRAPPED + key.removeprefix(PROPRIO_PREFIX): value.detach().cpu() for key, value in proprio.items()}
+        torch.save(named, folder / proprio_file)
+    _save_parts({key: value for key, value in state.items() if key not in proprio}, folder, part)
+
+
+def _save_parts(state: Mapping[str, Tensor], folder: Path, part: int) -> None:
     groups = _groups(state, part)
     weight_map: dict[str, str] = {}
     for i, keys in enumerate(groups):
@@ -135,16 +148,16 @@ def _parts(folder: Path) -> list[Path]:
     return [folder / name for name in names]
 
 
-def _proprio(folder: Path) -> dict[str, Tensor]:
-    """The tensors of a released proprio projector under the network's names; empty without one."""
+def _proprio(folder: Path) -> tuple[str, dict[str, Tensor]]:
+    """The file's name, the usual one without such a file, and its tensors under the network's names."""
     files = sorted(folder.glob(PROPRIO_FILES))
     if len(files) > 1:
         raise UserError(f"{folder} has {len(files)} proprio projectors; keep the one of your checkpoint's step")
     if not files:
-        return {}
+        return PROPRIO_FILE, {}
     try:
         found = torch.load(files[0], map_location="cpu", weights_only=True)
-        return {PROPRIO_PREFIX + key.removeprefix("module."): value for key, value in found.items()}
+        return files[0].name, {PROPRIO_PREFIX + key.removeprefix(WRAPPED): value for key, value in found.items()}
     except (RuntimeError, OSError, EOFError, AttributeError, pickle.UnpicklingError) as error:
         raise UserError(f"{files[0]} is damaged ({' '.join(str(error).split())[:200]}); fetch it again") from error
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from data.errors import UserError
-from data.paths import remove_tree
+from data.paths import is_url, remove_tree
 from data.query import Decide
 from data.shards import WHOLE, Shard
 from data.store import DONE, SKIPPED, Layout, Plan, RolloutStore
@@ -149,7 +149,7 @@ def fill(
 
     Raises:
         UserError: the store holds another request, or cannot be written; or the user's machine lacks something that
-            episodes need, in which case a store made for nothing is removed again, unless it is for others too.
+            episodes need, in which case a local store made for nothing is removed again, unless it is for others too.
         Exception: as `Pool.run`; the store is consistent, and an episode that failed three times is marked.
     """
     new = not RolloutStore.exists(path)
@@ -163,7 +163,7 @@ def fill(
         with pool(len(share.todo)) as made:
             return store, share.run(made, decide)
     except UserError:
-        if new and shard == WHOLE and not len(store.done()):
+        if new and shard == WHOLE and not is_url(store.path) and not len(store.done()):
             remove_tree(Path(store.path).parent, Path(store.path).name)
         raise
 

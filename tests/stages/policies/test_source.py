@@ -46,12 +46,30 @@ def test_not_there_and_no_network(snapshot: Path, name: str) -> None:
     assert "\n" not in str(error.value)
 
 
-def test_a_wrong_head_is_refused_without_its_weights(snapshot: Path) -> None:
-    for file in snapshot.glob("model*.safetensors"):
-        file.unlink()
-    (snapshot / "action_head--150000_checkpoint.pt").touch()
-    with pytest.raises(UserError, match="L1 head.*traj1"):
+def test_a_wrong_head_is_refused_by_the_names_of_its_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fetched(*given: object, **named: object) -> None:
+        raise AssertionError("something was fetched")
+
+    names = ["config.json", "model.safetensors", "action_head--150000_checkpoint.pt"]
+    monkeypatch.setattr("huggingface_hub.list_repo_files", lambda *_, **__: names)
+    monkeypatch.setattr("huggingface_hub.snapshot_download", fetched)
+    with pytest.raises(UserError, match="owner/tiny predicts.*L1 head.*traj1"):
         load_policy("owner/tiny")
+
+
+def test_what_is_fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ["config.json", "net.safetensors", "tokenizer.model", "modeling.py", "README.md", "tf_model.h5"]
+    names += ["srpo.json", "trainer.safetensors", "lora_adapter/adapter_model.safetensors"]
+    asked: list[list[str]] = []
+
+    def fetched(*_: object, allow_patterns: list[str], **__: object) -> str:
+        asked.append(allow_patterns)
+        return str(tmp_path)
+
+    monkeypatch.setattr("huggingface_hub.list_repo_files", lambda *_, **__: names)
+    monkeypatch.setattr("huggingface_hub.snapshot_download", fetched)
+    assert policy_folder("owner/name") == tmp_path
+    assert asked == [["config.json", "net.safetensors", "tokenizer.model", "modeling.py"]]
 
 
 def test_names_that_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

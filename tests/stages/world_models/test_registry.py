@@ -43,7 +43,7 @@ def test_a_folder_without_a_configuration_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"has no config.json"):
         load_world_model(str(tmp_path))
     (tmp_path / "config.json").write_text("{")
-    with pytest.raises(UserError, match="cannot read"):
+    with pytest.raises(UserError, match="not valid JSON"):
         load_world_model(str(tmp_path))
 
 

@@ -1,6 +1,7 @@
 """One query's logits, slowly and in f64, from the published description: no batch, no SDPA, none of our modules."""
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,8 +11,13 @@ from tests.stages.policies.openvla_oft.tiny import HEADS
 State = dict[str, Tensor]
 
 
-def logits(state: State, pixels: Tensor, prompt: list[int], proprio: Tensor | None, causal: bool = False) -> Tensor:
-    """pixels (n, 6, S, S), prompt ids from BOS to 29871, proprio (8,) -> (56, 256)."""
+def logits(state: State, *inputs: Any, causal: bool = False) -> Tensor:
+    """As `read` -> (56, 256)."""
+    return (read(state, *inputs, causal=causal) @ state["language_model.lm_head.weight"].T)[:, 31744:32000]
+
+
+def read(state: State, pixels: Tensor, prompt: list[int], proprio: Tensor | None, causal: bool = False) -> Tensor:
+    """pixels (n, 6, S, S), prompt ids from BOS to 29871, proprio (8,) -> what the head reads, (56, 64)."""
     towers = [torch.cat([features(state, image[:3], True), features(state, image[3:], False)], 1) for image in pixels]
     seen = [project(state, x) for x in towers]
     if proprio is not None:
@@ -23,9 +29,7 @@ def logits(state: State, pixels: Tensor, prompt: list[int], proprio: Tensor | No
     first = len(x) - 1 - 56 - 1  # the position of 29871
     for i in range(2):
         x = llama_layer(state, f"language_model.model.layers.{i}.", x, causal)
-    x = rms(x, state["language_model.model.norm.weight"])
-    everything = x @ state["language_model.lm_head.weight"].T
-    return everything[first : first + 56, 31744:32000]
+    return rms(x, state["language_model.model.norm.weight"])[first : first + 56]
 
 
 def features(state: State, image: Tensor, dino: bool) -> Tensor:

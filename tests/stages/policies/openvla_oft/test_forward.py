@@ -43,6 +43,17 @@ def test_logits_of_a_padded_batch(checkpoint, observe, images: int, proprio: boo
         torch.testing.assert_close(fast[row].double(), exact, rtol=0, atol=1e-5)
 
 
+def test_features_are_the_mean_of_what_the_head_reads(policy, observe):
+    observation = observe(policy, 2)
+    inputs = policy.inputs(observation, TEXTS[:2])
+    with torch.no_grad():
+        found = policy.features(observation, TEXTS[:2])
+    for row in range(2):
+        ids = inputs["text"][row, : inputs["length"][row]].tolist()
+        exact = slow.read(state_of(policy), inputs["pixels"][row].double(), ids, None).mean(0)
+        torch.testing.assert_close(found[row].double(), exact, rtol=0, atol=1e-5)
+
+
 def test_a_query_is_the_same_whatever_else_is_in_the_batch(policy, observe):
     """In bf16 a longer text would round otherwise."""
     observation = observe(policy, 3)

@@ -1,6 +1,7 @@
 """What is accepted, what is refused in one line, and that a saved policy is the same bit for bit."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,10 +11,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from data.errors import UserError
-from stages.policies.loading import identity, load_policy
+from stages.policies.loading import identity, load_policy, weights_digest
 from stages.policies.openvla_oft import OpenVLAPolicy
 from stages.policies.openvla_oft.weights import save_weights
-from tests.stages.policies.openvla_oft.tiny import CONFIG, HEADS, QUANTILES, STATISTICS, make, write
+from tests.stages.policies.openvla_oft.tiny import BESIDE, CONFIG, HEADS, QUANTILES, STATISTICS, make, write
 
 CPU = torch.device("cpu")
 INDEX = "model.safetensors.index.json"
@@ -177,12 +178,17 @@ def test_precision(tmp_path: Path, observe):
 @pytest.mark.parametrize(("images", "proprio"), [(1, False), (2, True)])
 @pytest.mark.parametrize("part", [4_000_000_000, 1_000_000])
 def test_save_and_reload(checkpoint, observe, tmp_path: Path, monkeypatch, images: int, proprio: bool, part: int):
-    monkeypatch.setattr("stages.policies.openvla_oft.policy.save_weights", lambda s, f: save_weights(s, f, part))
-    first = OpenVLAPolicy.load(checkpoint(images, proprio), CPU, attention="causal")
+    monkeypatch.setattr("stages.policies.openvla_oft.policy.save_weights", lambda s, f, p: save_weights(s, f, p, part))
+    released = checkpoint(images, proprio)
+    first = OpenVLAPolicy.load(released, CPU, attention="causal")
     with torch.no_grad():
         first.module.projector.fc1.weight += 0.01
     first.save(tmp_path)
     assert (tmp_path / INDEX).is_file() == (part < 4_000_000)
+    files, kept = ({f.name for f in folder.iterdir() if f.suffix != ".safetensors"} for folder in (released, tmp_path))
+    assert files - {INDEX} == kept - {INDEX} and len(list(released.glob("*.pt"))) == proprio
+    assert all((tmp_path / name).read_bytes() == content for name, content in BESIDE.items())
+    assert not [key for file in tmp_path.glob("*.safetensors") for key in load_file(file) if "proprio" in key]
     again = load_policy(tmp_path)
     assert isinstance(again, OpenVLAPolicy) and again.settings == first.settings
     mine, saved = first.module.state_dict(), again.module.state_dict()
@@ -190,6 +196,24 @@ def test_save_and_reload(checkpoint, observe, tmp_path: Path, monkeypatch, image
     noise, observation = np.random.default_rng(0).random((1, 56)), observe(first, 1)
     for a, b in zip(*(p.act(observation, ["pick up"], 1.0, noise) for p in (first, again)), strict=True):
         assert np.array_equal(a, b)
+
+
+def test_whatever_decides_its_actions_is_in_its_digest(checkpoint, tmp_path: Path):
+    folder = shutil.copytree(checkpoint(2, True), tmp_path / "copy")
+    digests = [weights_digest(folder)]
+    (folder / "modeling_prismatic.py").write_text("")
+    assert weights_digest(folder) == digests[0]
+    for name in ("dataset_statistics.json", "tokenizer.json", "proprio_projector--150000_checkpoint.pt"):
+        (folder / name).write_bytes((folder / name).read_bytes() + b" ")
+        digests.append(weights_digest(folder))
+    assert len(set(digests)) == 4
+
+
+def test_proprioception_wants_the_number_of_images_said(checkpoint, tmp_path: Path):
+    folder = shutil.copytree(checkpoint(2, True), tmp_path / "copy")
+    configure(folder, srpo={"heads": HEADS})
+    with pytest.raises(UserError, match=r'write "srpo": \{"images": 2\}'):
+        load_policy(folder)
 
 
 def test_unused_weights_are_kept_and_not_trained(policy):

@@ -42,6 +42,16 @@ CONFIG = {
     "norm_stats": {"bridge_orig": {"action": QUANTILES}},
 }
 
+BESIDE = {
+    "modeling_prismatic.py": b"raise SystemExit('remote code ran')\n",
+    "tokenizer.model": bytes(range(256)),
+    **{
+        f"{name}.json": b"{}"
+        for name in ("tokenizer_config", "special_tokens_map", "added_tokens", "generation_config")
+    },
+}
+"""what other tools want, and srpo does not read"""
+
 
 def make(
     folder: Path,
@@ -65,7 +75,8 @@ def make(
     write(folder / "config.json", {**CONFIG, "srpo": {"heads": HEADS, "images": images}})
     write(folder / "dataset_statistics.json", {f"{suite}_no_noops": STATISTICS})
     tokenizer().save(str(folder / "tokenizer.json"))
-    (folder / "modeling_prismatic.py").write_text("raise SystemExit('remote code ran')\n")
+    for name, content in BESIDE.items():
+        (folder / name).write_bytes(content)
     if proprio:
         both = linear(rng, "module.fc1", 8, 64) | linear(rng, "module.fc2", 64, 64)
         torch.save(both, folder / "proprio_projector--150000_checkpoint.pt")
