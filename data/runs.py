@@ -139,8 +139,11 @@ class Run:
 
     def policies(self) -> list[int]:
         """The numbers of the policies that are kept, in order; a folder without weights is none."""
-        folders = [p for p in (self.folder / "policies").glob("[0-9]*") if p.name.isdigit()]
-        return sorted(int(p.name) for p in folders if (p / "config.json").is_file() and any(p.glob("*.safetensors")))
+        return _numbered(self.folder / "policies")
+
+    def averages(self) -> list[int]:
+        """The numbers of the means that were made, in order."""
+        return _numbered(self.folder / "averages")
 
     def rollouts(self, iteration: int, number: int = 0) -> Path:
         """Store of iteration 1, 2, ...; of its further round `number` 1, 2, ..., if that is given."""
@@ -199,6 +202,12 @@ class Run:
                 where = f"{self.metrics_file} line {number}"
                 raise UserError(f"{where} is damaged ({error.msg}); remove that line") from error
         return lines
+
+
+def _numbered(folder: Path) -> list[int]:
+    """The numbers of the policies in a folder."""
+    found = [p for p in folder.glob("[0-9]*") if p.name.isdigit()]
+    return sorted(int(p.name) for p in found if (p / "config.json").is_file() and any(p.glob("*.safetensors")))
 
 
 def is_run(folder: str | Path) -> bool:

@@ -25,9 +25,15 @@ GOES_WITH = {"suite": ("tasks", "horizon", "episodes"), "tasks": ("episodes",), 
 
 
 def evaluate_run(
-    run: Run, settings: EvalSettings, watch: Watch, tell: Tell, every: int = 1, out: str | Path | None = None
+    run: Run,
+    settings: EvalSettings,
+    watch: Watch,
+    tell: Tell,
+    every: int = 1,
+    out: str | Path | None = None,
+    averages: bool = False,
 ) -> dict[str, Any]:
-    """Evaluate the kept policies of a run.
+    """Evaluate the kept policies of a run, or the means of several that it evaluated itself.
 
     Args:
         run: the run, finished or under way.
@@ -36,6 +42,7 @@ def evaluate_run(
         tell: see `Tell`.
         every: only policies whose number is a multiple of it, and the last.
         out: folder of the stores, `NNN.zarr` each; none: `eval/LABEL` in the run.
+        averages: the start and the means (`Run.average`) instead.
 
     Returns:
         run, kept (the folder of the stores), suite, inits, temperature, horizon, look, versions, policies: a list of
@@ -47,18 +54,19 @@ def evaluate_run(
         UserError: as `evaluate`; `every` below 1; a run without policies.
         Exception: as `Pool.run`.
     """
-    numbers = chosen(run, every)
-    kept = out or run.evaluations(label_of(settings))
+    numbers = chosen(run, every, averages)
+    kept = out or run.evaluations(label_of(settings) + ("-averages" if averages else ""))
     rows, gone = list[dict[str, Any]](), list[int]()
     first: Outcomes | None = None
     with make_pool(settings, len(planned(settings)[1])) as pool:
         for number in numbers:
-            if rows and number not in run.policies():
+            if rows and not averages and number not in run.policies():
                 gone.append(number)
                 continue
             store = f"{str(kept).rstrip('/')}/{number:03d}.zarr"
             with watch(f"eval {number:03d}", "episodes") as tick:
-                result, outcomes = evaluate(run.policy(number), settings, store, pool, tick)
+                policy = run.average(number) if averages and number else run.policy(number)
+                result, outcomes = evaluate(policy, settings, store, pool, tick)
             rows.append({"iteration": number, **result, "first": _pairs(outcomes, first)})
             first = first or outcomes
             tell(rows[-1])
@@ -87,15 +95,19 @@ def own_settings(run: Run, changed: Collection[str] = ()) -> dict[str, Any]:
     return {key: value for key, value in section.items() if key in known - dropped}
 
 
-def chosen(run: Run, every: int) -> list[int]:
-    """The numbers of the kept policies that are multiples of `every`, and the last one's.
+def chosen(run: Run, every: int, averages: bool = False) -> list[int]:
+    """The numbers of the kept policies, or of the start and the means, that are multiples of `every`, and the last.
 
     Raises:
         UserError: there are none, or `every` is below 1.
     """
     if every < 1:
         raise UserError(f"--every must be 1 or more, not {every}")
-    numbers = run.policies()
+    numbers, means = run.policies(), run.averages()
+    if averages and not means:
+        raise UserError(f"{run.folder} has no averages (its eval.average is 1, or it evaluated none yet)")
+    if averages:
+        numbers = [number for number in numbers if number == 0] + means
     if not numbers:
         raise UserError(f"no policies in {run.folder / 'policies'} yet; `srpo loop {run.folder}` makes them")
     return [number for number in numbers if number % every == 0 or number == numbers[-1]]

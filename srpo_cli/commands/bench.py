@@ -199,6 +199,7 @@ def bench_learning(
 ) -> None:
     """Compare ways to learn: every arm with every seed, from a start that the arms of a seed share.
 
+    Rewards differ between arms, the world model is the preset's in all of them (`--set encode.world_model=...`).
     Writes OUT/learning.jsonl (a line an iteration) and OUT/learning.png. Stopped at any moment, the same command goes
     on; a second process with another `--shard` does other runs (`taskset -c 0 srpo bench learning ...` keeps each on
     cores of its own).
@@ -221,7 +222,8 @@ def bench_learning(
         console.print(f"run {name}", style="bold")
 
     runs = bench_learning(folder, settings, progress, lines.tell, begin, Shard.parse(shard))
-    draw_learning(runs, folder / "learning.png")
+    if runs:
+        draw_learning(runs, folder / "learning.png")
     emit({"out": str(folder), "arms": summary(runs)}, json, lambda result: show_learning(result["arms"]))
 
 

@@ -26,6 +26,9 @@ def command(
     every: Annotated[
         int | None, typer.Option(help="With --run: each K-th policy and the last.", metavar="K", show_default=False)
     ] = None,
+    averages: Annotated[
+        bool, typer.Option("--averages", help="With --run: the start and the means that the run evaluated.")
+    ] = False,
     image: Annotated[
         Path | None, typer.Option(metavar="OUT.png", help="With --run: success as a curve.", show_default=False)
     ] = None,
@@ -59,9 +62,9 @@ def command(
     one succeeds, the difference with its 95 % interval (Newcombe 1998, method 10) and McNemar's exact test. `--out DIR`
     keeps DIR/WEIGHTS.zarr, one a policy, named by a hash of its weights: any number of comparisons share a DIR.
 
-    `--run RUN` evaluates every kept policy RUN/policies/NNN on the same episodes, a line each; the means that a run may
-    have evaluated instead are RUN/averages/NNN. What is asked is the [eval] of RUN/run.toml but for the options given
-    here (where these are --suite, --tasks or --inits, --episodes has its default again). It keeps
+    `--run RUN` evaluates every kept policy RUN/policies/NNN on the same episodes, a line each; with `--averages` its
+    start and the means RUN/averages/NNN, which `laptop` evaluates. What is asked is the [eval] of RUN/run.toml but for
+    the options given here (where these are --suite, --tasks or --inits, --episodes has its default again). It keeps
     RUN/eval/LABEL/NNN.zarr, with `--out DIR` DIR/NNN.zarr.
 
     Stopped at any moment, the same command with `--out`, or with `--run`, goes on where it was.
@@ -74,11 +77,11 @@ def command(
 
     Example: `srpo eval --run runs/a --every 10 --image curve.png`
     """
-    _check(policy, against, run, every, image)
+    _check(policy, against, run, {"--every": every, "--averages": averages or None, "--image": image})
     options = {name: value for name, value in locals().items() if name != "context"}
     if run:
         given = {name: value for name, value in options.items() if _typed(context, name)}
-        _run(run, 1 if every is None else every, image, store, {**given, "assign": assign}, json)
+        _run(run, 1 if every is None else every, averages, image, store, {**given, "assign": assign}, json)
         return
     from data.settings import from_options
     from stages.evaluate import EvalSettings, evaluate
@@ -92,8 +95,11 @@ def command(
         emit(result, json, _show)
 
 
-def _check(policy: Path | None, against: Path | None, run: Path | None, every: int | None, image: Path | None) -> None:
+def _check(policy: Path | None, against: Path | None, run: Path | None, of_run: Mapping[str, Any]) -> None:
     """Refuse what does not go together.
+
+    Args:
+        of_run: options that go with `--run`, as given or none.
 
     Raises:
         UserError: neither or both of --policy and --run, or an option of the one with the other.
@@ -104,7 +110,7 @@ def _check(policy: Path | None, against: Path | None, run: Path | None, every: i
         raise UserError("say what to evaluate: --policy FOLDER or --run RUN, one of them")
     if run and against:
         raise UserError("--against goes with --policy; --run compares every policy with the run's first by itself")
-    for name, value in (("--every", every), ("--image", image)):
+    for name, value in of_run.items():
         if value is not None and not run:
             raise UserError(f"{name} goes with --run RUN, which evaluates many policies")
 
@@ -123,7 +129,13 @@ def _compare(policy: Path, against: Path, settings: Any, out_folder: str | None,
 
 
 def _run(
-    folder: Path, every: int, image: Path | None, out_folder: str | None, options: Mapping[str, Any], json: bool
+    folder: Path,
+    every: int,
+    averages: bool,
+    image: Path | None,
+    out_folder: str | None,
+    options: Mapping[str, Any],
+    json: bool,
 ) -> None:
     from data.runs import Run
     from data.settings import from_options, parse_assignments
@@ -138,7 +150,7 @@ def _run(
     own = own_settings(run, {*options, *parse_assignments(options["assign"])})
     settings = from_options(EvalSettings, options, "eval", own)
     lines = CurveLines(lambda text: console.print(text, soft_wrap=True, markup=False))
-    result = evaluate_run(run, settings, progress, lines.tell, every, out_folder)
+    result = evaluate_run(run, settings, progress, lines.tell, every, out_folder, averages)
     if image:
         draw_curve(result, image)
     emit(result, json, show_end)

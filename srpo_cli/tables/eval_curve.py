@@ -80,7 +80,7 @@ def draw_curve(result: Record, path: Path) -> None:
     Raises:
         UserError: the file cannot be written.
     """
-    rows = result["policies"]
+    rows = [row for row in result["policies"] if row["n"]]
     numbers = [row["iteration"] for row in rows]
     rates, bounds = np.array([row["rate"] for row in rows]), np.array([row["interval"] for row in rows])
     with png(path, 9.6, 4.0) as figure:

@@ -53,6 +53,9 @@ def summary(runs: Runs) -> list[dict[str, Any]]:
 
 def show_learning(records: Sequence[Mapping[str, Any]]) -> None:
     """The records of `summary` as a table a start and one a level, then what the columns mean."""
+    if not records:
+        out.print("no run of this shard, and none of the others' has made an iteration yet")
+        return
     for start in dict.fromkeys(record["start"] for record in records):
         own = [record for record in records if record["start"] == start]
         ends = [[r["arm"], _size(r), *(_share(r[name]) for name in ENDS)] for r in own]
@@ -110,7 +113,8 @@ def _greedy(rows: Sequence[Row]) -> list[float]:
 
 
 def _sampled_end(rows: Sequence[Row]) -> float:
-    return float(np.mean([row.sampled for row in rows[-LAST:] if row.sampled is not None]))
+    known = [row.sampled for row in rows[-LAST:] if row.sampled is not None]
+    return float(np.mean(known)) if known else float("nan")
 
 
 def _estimate(values: Sequence[float]) -> dict[str, float] | None:

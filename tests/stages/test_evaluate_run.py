@@ -1,6 +1,7 @@
 """The policies of a run on the same episodes: which, with what settings, kept where, and gone on with."""
 
 import shutil
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from data.settings import build
 from data.store import RolloutStore
 from stages.evaluate import EvalSettings
 from stages.evaluate_run import chosen, evaluate_run, label_of, own_settings
+from stages.policies.loading import identity
 from stages.policies.mini import MiniConfig, MiniPolicy
 from tests.srpo_cli.conftest import fingerprint
 from tests.stages.test_compare import unseen
@@ -46,6 +48,17 @@ def test_multiples_and_the_last(run: Run) -> None:
     assert chosen(run, 1) == [0, 2, 3]
     assert chosen(run, 2) == [0, 2, 3]
     assert chosen(run, 10) == [0, 3]
+
+
+def test_the_means_that_the_run_evaluated(run: Run) -> None:
+    with pytest.raises(UserError, match="has no averages"):
+        chosen(run, 1, averages=True)
+    shutil.copytree(run.policy(2), run.average(3))
+    assert chosen(run, 1, averages=True) == [0, 3]
+    found = evaluate_run(run, settings_of(run), lambda *_: nullcontext(lambda *_: None), lambda _: None, averages=True)
+    assert [row["iteration"] for row in found["policies"]] == [0, 3]
+    kept = RolloutStore.open(f"{found['kept']}/003.zarr").attrs["policy"]
+    assert found["kept"].endswith("-averages") and kept == identity(run.policy(2))
 
 
 def test_nothing_to_choose_from(run: Run, tmp_path: Path) -> None:

@@ -6,14 +6,13 @@ from pathlib import Path
 import pytest
 
 from data.runs import Run
-from stages import timing
 from stages.timing import StageClock
 
 
 @pytest.fixture
 def now(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     time = [100.0]
-    monkeypatch.setattr(timing.time, "monotonic", lambda: time[0])
+    monkeypatch.setattr("stages.timing.time.monotonic", lambda: time[0])
     return time
 
 

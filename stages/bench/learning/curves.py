@@ -26,7 +26,7 @@ class Row:
     seconds: float
     """of training so far, without the start and without evaluations, which are the experimenter's own"""
     sampled: float | None
-    """success of the (first round of) rollouts of this iteration, in [0, 1]; none for the start"""
+    """success of the (first round of) rollouts of this iteration, in [0, 1]; none for the start, or of no episode"""
     greedy: float | None
     """success of the evaluation after it, where there was one"""
     greedy_n: int | None
@@ -54,8 +54,8 @@ def curve(metrics: Iterable[Mapping[str, Any]]) -> list[Row]:
         collected, evaluated = stages.get("collect"), stages.get("eval")
         episodes += sum(int(stages[name]["n"]) for name in ("collect", "refill") if name in stages)
         seconds += sum(float(stages[name]["seconds"]) for name in ITERATION_STAGES if name in stages)
-        sampled = float(collected["rate"]) if collected else None
-        greedy, n = (float(evaluated["rate"]), int(evaluated["n"])) if evaluated else (None, None)
+        sampled = collected["rate"] if collected else None
+        greedy, n = (evaluated["rate"], int(evaluated["n"])) if evaluated else (None, None)
         rows.append(Row(number, episodes, seconds, sampled, greedy, n))
     return rows
 

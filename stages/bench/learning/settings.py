@@ -7,23 +7,24 @@ from dataclasses import dataclass, field
 from data.errors import UserError, unknown
 from stages.recipe import Recipe, load_recipe
 
-AS_PUBLISHED = {"encode.camera": "agentview", "encode.moments": "0"}
+WHOLE_SCENE = {"encode.camera": "agentview", "encode.moments": "0"}
 ARMS: dict[str, Mapping[str, str]] = {
     "binary": {"reward.preset": "binary"},
-    "paper": {"reward.preset": "paper", **AS_PUBLISHED},
-    "siirl": {"reward.preset": "siirl", **AS_PUBLISHED},
-    "cosine": {"reward.preset": "cosine", **AS_PUBLISHED},
+    "paper": {"reward.preset": "paper", **WHOLE_SCENE},
+    "siirl": {"reward.preset": "siirl", **WHOLE_SCENE},
+    "cosine": {"reward.preset": "cosine", **WHOLE_SCENE},
     "path": {"reward.preset": "path"},
 }
-"""Rewards to compare; whole episodes seen by the scene's camera where the paper has it so."""
+"""Rewards to compare; whole episodes seen by the scene's camera where the paper has it so, through the world model of
+the preset, which may be another than the paper's."""
 STARTS: dict[str, Mapping[str, str]] = {
     "normal": {},
     "sparse": {"demo.per_task": "1", "demo.lapses": "0", "sft.steps": "250"},
 }
 """The imitation start: the preset's, or one faultless demonstration a task, where most groups only fail: of tasks 2, 6
 and 9 of libero_object greedy 13, 7 and 0 % of 30 (seeds 0, 1, 2; laptop)."""
-SHARED = ("task", "demo", "sft", "eval")
-"""Sections that decide the start and how it is judged: an arm does not touch them."""
+SHARED = re.compile(r"(task|demo|sft|eval)\.|run\.policy\b")
+"""Settings that decide the start and how it is judged: an arm does not touch them."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class Arm:
             key, equals, value = change.partition("=")
             if not equals:
                 raise UserError(f"--arm takes NAME or 'NAME: section.key=value ...', not '{text}'")
-            if key.split(".")[0] in SHARED:
+            if SHARED.match(key):
                 raise UserError(f"arm {name} sets {key}, but all arms share their start; use --set for all of them")
             changes[key] = value
         return cls(name, changes)
@@ -83,12 +84,12 @@ class LearningSettings:
                 raise UserError(f"arm {name} is given twice; name one of them otherwise, as 'other: reward.preset=...'")
 
     def recipe(self, seed: int, arm: Arm | None = None) -> Recipe:
-        """The settings of a run; without an arm those of the start, which only the sections `SHARED` decide.
+        """The settings of a run; without an arm those of the start, which only the settings `SHARED` decide.
 
         Raises:
             UserError: an unknown setting, or an impossible value.
         """
         texts = [f"{key}={value}" for key, value in STARTS[self.start].items()]
-        texts += [text for text in self.changes if arm or text.split(".")[0] in SHARED]
+        texts += [text for text in self.changes if arm or SHARED.match(text)]
         texts += [f"task.seed={seed}", *(f"{key}={value}" for key, value in (arm.changes if arm else {}).items())]
         return load_recipe(self.preset, texts)

@@ -69,3 +69,8 @@ def test_the_figure_is_drawn_also_for_one_seed(runs: dict, tmp_path: Path) -> No
     tables.draw_learning({("normal", "path"): {0: run(0.1, 0.2, greedy=0.3)}}, tmp_path / "b.png")
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
     assert (tmp_path / "b.png").stat().st_size > 10_000
+
+
+def test_nothing_to_show_yet(capsys: pytest.CaptureFixture[str]) -> None:
+    tables.show_learning(tables.summary({}))
+    assert "no run of this shard" in capsys.readouterr().out

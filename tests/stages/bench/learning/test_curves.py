@@ -14,7 +14,7 @@ def rows(*sampled: float) -> list[Row]:
     return [start, *(Row(i, 64 * i, 10.0 * i, rate, None, None) for i, rate in enumerate(sampled, start=1))]
 
 
-def line(iteration: int, stage: str, seconds: float, **more: float) -> dict:
+def line(iteration: int, stage: str, seconds: float, **more: float | None) -> dict:
     return {"iteration": iteration, "stage": stage, "seconds": seconds, **more}
 
 
@@ -31,6 +31,11 @@ def test_a_curve_counts_training_and_leaves_out_the_start_evaluations_and_what_i
 def test_a_curve_counts_further_rounds_as_cost_and_not_as_success() -> None:
     metrics = [line(1, "collect", 8, rate=0.25, n=64), line(1, "refill", 3, rate=0.9, n=24), line(1, "update", 2)]
     assert curve(metrics) == [Row(1, 88, 13.0, 0.25, None, None)]
+
+
+def test_an_iteration_without_a_whole_episode_has_no_success() -> None:
+    metrics = [line(1, "collect", 8, rate=None, n=0), line(1, "update", 2), line(1, "eval", 1, rate=None, n=0)]
+    assert curve(metrics) == [Row(1, 0, 10.0, None, None, 0)]
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """The runs themselves, on one real task, tiny."""
 
 import json
+import shutil
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -71,6 +72,31 @@ def test_what_is_whole_is_not_done_again(whole: tuple[Path, LearningSettings]) -
     assert begun == ["normal-binary-4", "normal-half-4"]
     assert not told
     assert (out / "runs/normal-half-4/metrics.jsonl").read_bytes() == before
+
+
+def test_stopped_between_stages_it_goes_on(whole: tuple[Path, LearningSettings], tmp_path: Path) -> None:
+    """In the second arm's first iteration, after its collection."""
+    out, asked = whole
+    copy = tmp_path / "out"
+    shutil.copytree(out, copy)
+    run = Run.open(copy / "runs/normal-half-4")
+    shutil.rmtree(run.policy(1))
+    lines = [m for m in run.metrics() if (m["iteration"], m["stage"]) not in ((1, "update"), (1, "eval"))]
+    run.metrics_file.write_text("".join(json.dumps(m) + "\n" for m in lines))
+    _, begun, told = bench(copy, asked)
+    assert begun == ["normal-binary-4", "normal-half-4"]
+    assert [m["stage"] for m in told if not m["up_to_date"]] == ["update"]
+    weights = [(root / "runs/normal-half-4/policies/001/model.safetensors").read_bytes() for root in (out, copy)]
+    assert weights[0] == weights[1]
+    kept = [
+        [(r.iteration, r.episodes, r.sampled, r.greedy) for r in read_rows(o)["normal", "half"][4]] for o in (out, copy)
+    ]
+    assert kept[0] == kept[1]
+
+
+def test_nothing_for_a_shard(tmp_path: Path) -> None:
+    asked = settings(tmp_path, "binary")
+    assert bench(tmp_path / "out", asked, "1/2")[:2] == ({}, [])
 
 
 def test_a_shard_does_its_own_runs(whole: tuple[Path, LearningSettings]) -> None:

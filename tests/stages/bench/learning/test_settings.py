@@ -24,6 +24,13 @@ def test_the_sparse_start_is_for_all_arms() -> None:
     assert start.collect.temperature != 1.0  # what only arms need does not change the start that is there
 
 
+def test_a_given_policy_is_the_start_of_all() -> None:
+    settings = LearningSettings([Arm.parse("path")], preset="quick", changes=["run.policy=a/b", "run.keep_images=2"])
+    start, run = settings.recipe(0), settings.recipe(0, settings.arms[0])
+    assert (start.run.policy, run.run.policy) == ("a/b", "a/b")
+    assert run.run.keep_images == 2 != start.run.keep_images
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
@@ -32,6 +39,7 @@ def test_the_sparse_start_is_for_all_arms() -> None:
         ("a: reward.alpha", "section.key=value"),
         ("a: demo.per_task=3", "share their start"),
         ("a: task.seed=3", "share their start"),
+        ("a: run.policy=there", "share their start"),
     ],
 )
 def test_arms_that_cannot_be(text: str, words: str) -> None:
