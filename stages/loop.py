@@ -119,11 +119,12 @@ def run_settings(recipe: Recipe) -> tuple[Sections, Sections, Sections]:
 
 
 def _check_sources(recipe: Recipe, new: bool) -> None:
-    """What is loaded from outside, before there is a run: its policy, if it is a new one, and its world model."""
+    """What is loaded from outside, before there is a run: a new one's policy and world model are loaded once, since
+    neither should turn out to be impossible after its imitation or its first collection."""
     if recipe.run.policy and new:
         check_start(recipe.run.policy, recipe.update, recipe.collect, recipe.eval)
     if recipe.reward.needs_embedding:
-        check_world_model(recipe.encode.world_model)
+        check_world_model(recipe.encode.world_model, recipe.encode if new else None)
 
 
 class _Stages:

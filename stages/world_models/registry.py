@@ -39,6 +39,8 @@ def module_of(name: str) -> str:
         return WORLD_MODELS[name]
     path = Path(name)
     if path.suffix in (".pt", ".pth"):
+        if not path.is_file():
+            raise UserError(f"there is no file {path}; give the path of a .pt file of V-JEPA 2")
         return "vjepa2"
     if path.is_dir() or name.count("/") == 1:
         from stages.world_models.hub import config_of
@@ -49,13 +51,17 @@ def module_of(name: str) -> str:
     )
 
 
-def check_world_model(name: str) -> None:
-    """Find out whether there is such a world model, without its weights.
+def check_world_model(name: str, options: EncoderOptions | None = None) -> None:
+    """Find out whether there is such a world model; with options, whether it loads so.
 
     Raises:
-        UserError: as `module_of`.
+        UserError: as `module_of` or `load_world_model`.
     """
-    if name != OWN:
+    if name == OWN:
+        return
+    if options:
+        load_world_model(name, options)
+    else:
         module_of(name)
 
 

@@ -65,6 +65,13 @@ def test_what_cannot_be_written(tmp_path: Path):
     assert (tmp_path / "full" / "x").read_text() == "x"
 
 
+@pytest.mark.parametrize("place", ["file/next", "/proc/nothere/next"])
+def test_what_cannot_be_written_is_told_before_it_is_made(tmp_path: Path, place: str):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot write .*next .*choose another --out"):
+        holds(tmp_path / place, "inputs")
+
+
 def test_a_record_that_is_missing_or_broken_is_empty(tmp_path: Path):
     assert read_record(tmp_path) == {}
     for text in ("{", "[1]"):

@@ -88,5 +88,12 @@ def test_missing_and_broken_presets(tmp_path: Path) -> None:
         load_preset(str(broken))
 
 
+def test_a_setting_above_all_sections(tmp_path: Path) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text("seed = 3\n[task]\ntasks = '2'\n")
+    with pytest.raises(UserError, match=r"mine.toml: seed = 3 stands above all sections; put it below its \[section\]"):
+        load_preset(str(file))
+
+
 def test_assignments() -> None:
     assert parse_assignments(["a=1", "b = x=y"]) == {"a": "1", "b": "x=y"}

@@ -185,6 +185,16 @@ def test_a_world_model_in_a_folder(tmp_path: Path, preset: Path, monkeypatch: py
     assert not Path("other").exists()
 
 
+def test_a_world_model_that_cannot_be_so_is_told_before_anything_is_made(tmp_path: Path, preset: Path) -> None:
+    for changes, told in (
+        (["encode.world_model=efficientnet-lite0", "encode.size=100"], "not 100"),
+        (["encode.world_model=none.pt"], "no file none.pt"),
+    ):
+        with pytest.raises(UserError, match=told):
+            loop(tmp_path / "run", load_recipe(str(preset), changes), 1)
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_second_loop_on_a_run_is_kept_out(tmp_path: Path, preset: Path) -> None:
     run = Run.start(tmp_path / "run", load_recipe(str(preset)).sections())
     with run.alone(), pytest.raises(UserError, match="another process is at work on"):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
@@ -90,3 +91,9 @@ def test_policies_of_other_packages_are_listed_and_tried(monkeypatch: pytest.Mon
 def test_a_policy_is_checked(tmp_path: Path) -> None:
     MiniPolicy(MiniConfig(cameras={"agentview": 32}, channels=(4, 4, 4), hidden=16)).save(tmp_path)
     assert checks.contract(tmp_path).found.startswith(f"{tmp_path} keeps the contract")
+
+
+def test_a_package_that_is_missing_is_one_failed_check(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)
+    found = checks._guarded("accelerator", checks.accelerator)
+    assert (found.ok, found.mend) == (False, "make install") and "torch" in found.found

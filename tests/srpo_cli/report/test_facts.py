@@ -11,7 +11,7 @@ from data.errors import UserError
 from data.rates import wilson
 from data.runs import Run
 from data.store import RolloutStore
-from srpo_cli.report import history
+from srpo_cli.report import history, stores
 from srpo_cli.report.overview import episode_details, store_overview
 from srpo_cli.report.stores import choose_episodes, usual_label
 from srpo_cli.report.words import label_words
@@ -113,6 +113,13 @@ def test_a_line_under_way_is_passed_over_and_a_damaged_one_named(run: Path) -> N
     file.write_text("{}}\n" + whole)
     with pytest.raises(UserError, match=r"metrics.jsonl line 1 is damaged"):
         history.iterations(Run.open(run).metrics())
+
+
+def test_a_failure_without_a_reward_is_not_the_worst() -> None:
+    ranked = stores._ranked_failures
+    assert ranked(np.array([4, 7, 9]), np.array([0.3, np.nan, 0.5])) == {"best failure": 9, "worst failure": 4}
+    assert ranked(np.array([4, 7]), np.array([np.nan, 0.5])) == {"failure": 4}
+    assert ranked(np.array([], int), np.array([])) == {}
 
 
 def test_shares_of_the_wall_time() -> None:

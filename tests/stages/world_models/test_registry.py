@@ -36,7 +36,8 @@ def test_a_folder_is_read_for_its_kind(tmp_path: Path) -> None:
         (tmp_path / kind).mkdir()
         (tmp_path / kind / "config.json").write_text(json.dumps({"model_type": kind}))
         assert module_of(str(tmp_path / kind)) == module
-    assert module_of("anything.pt") == "vjepa2"
+    (tmp_path / "any.pt").touch()
+    assert module_of(str(tmp_path / "any.pt")) == "vjepa2"
 
 
 def test_a_folder_without_a_configuration_is_refused(tmp_path: Path) -> None:

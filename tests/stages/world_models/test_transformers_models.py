@@ -181,3 +181,19 @@ def test_a_checkpoint_without_its_preprocessing_is_refused(tmp_path: Path) -> No
     (tmp_path / "preprocessor_config.json").unlink()
     with pytest.raises(UserError, match=r"no preprocessor_config\.json"):
         load_world_model(str(tmp_path))
+
+
+def test_damaged_files_are_told_in_one_line(tmp_path: Path) -> None:
+    folder = tmp_path / "vit"
+    saved(folder, "ViTModel", VIT)
+    whole = (folder / "model.safetensors").read_bytes()
+    (folder / "model.safetensors").write_bytes(whole[:-100])
+    with pytest.raises(UserError, match="cannot load .*vit") as error:
+        load_world_model(str(folder))
+    assert "\n" not in str(error.value)
+    (folder / "model.safetensors").write_bytes(whole)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"hidden_size": "wide"}))
+    with pytest.raises(UserError, match="cannot load .*hidden_size") as error:
+        load_world_model(str(folder))
+    assert "\n" not in str(error.value)
