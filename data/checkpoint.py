@@ -4,13 +4,15 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from data.errors import UserError
 
 RECORD = "srpo.json"
+TOLD = 3
+"""keys that an error lists"""
 
 
 def write_checkpoint(out: Path, fill: Callable[[Path], None], record: Mapping[str, Any]) -> None:
@@ -56,6 +58,26 @@ def read_record(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return record if isinstance(record, dict) else {}
+
+
+def check_keys(source: str | Path, missing: Iterable[str], unexpected: Iterable[str], shapes: Iterable[str]) -> None:
+    """Refuse weights that do not fit their network, key by key.
+
+    Args:
+        shapes: keys whose values have another shape.
+
+    Raises:
+        UserError: naming the first keys of each kind.
+    """
+    kinds = {"lacks": sorted(missing), "has unknown": sorted(unexpected), "has of another shape": sorted(shapes)}
+    told = [f"{kind} {_some(keys)}" for kind, keys in kinds.items() if keys]
+    if told:
+        raise UserError(f"weights of {source} do not fit their network: it {'; '.join(told)}; fetch it again")
+
+
+def _some(keys: list[str]) -> str:
+    more = f" and {len(keys) - TOLD} more" if len(keys) > TOLD else ""
+    return ", ".join(keys[:TOLD]) + more
 
 
 def holds(out: Path, inputs: str) -> bool:

@@ -126,7 +126,7 @@ class RolloutStore:
     """A batch of rollouts on disk, at a path or URL (fsspec), or packed in a `.zip`."""
 
     def __init__(self, root: zarr.Group, path: str, writable: bool) -> None:
-        self.group, self.path, self.writable = root, plain(path), writable
+        self.group, self.path = root, plain(path)
         self.attrs: dict[str, Any] = dict(root.attrs)
         self._arrays: dict[str, Any] = {}
         self.plan = Plan(*(self._array(f"episode/{name}")[:] for name in ASKED))

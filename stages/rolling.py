@@ -7,7 +7,8 @@ from typing import Any
 from data.shards import WHOLE, Shard
 from data.store import Plan, RolloutStore
 from data.watching import Tick
-from stages.policies.acting import make_actor, one_thread
+from stages.learning.threads import torch_threads
+from stages.policies.acting import make_actor
 from stages.policies.base import Policy
 from stages.policies.loading import identity
 from stages.sim.settings import RolloutSettings, make_pool
@@ -48,7 +49,7 @@ def roll_out(
     asked = {"policy": identity(policy), **asked}
     request = rollout_request(settings, tasks, plan, acting.spec.chunk, acting.spec.cameras, keep_images, **asked)
     actor = make_actor(acting, request, settings)
-    with one_thread():
+    with torch_threads(1):  # the workers have the other cores
         workers = pool or partial(make_pool, settings)
         store, report = fill(path, request, actor, workers, progress, shard, settings.skip_errors)
     return store, {**report.summary(), **actor.figures}

@@ -81,9 +81,9 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], numbers: Seq
     return f'<div class="scroll"><table><thead>{cells("th", columns)}</thead><tbody>{body}</tbody></table></div>'
 
 
-def chart(svg: str, caption: str = "") -> str:
-    """An SVG drawing as it is, with a caption."""
-    return f"<figure>{svg}{_caption(caption)}</figure>"
+def chart(svg: str) -> str:
+    """An SVG drawing as it is."""
+    return f"<figure>{svg}</figure>"
 
 
 def picture(png: bytes, caption: str) -> str:

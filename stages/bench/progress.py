@@ -89,7 +89,7 @@ def bench_progress(paths: Sequence[str], settings: ProgressSettings, tick: Tick)
         measure as [estimate, low, high]; the best by rank correlation with true progress.
 
     Raises:
-        UserError: stores of several suites, tasks without successes, whatever `encode` and `true_progress` refuse.
+        UserError: stores of several suites, tasks without successes, whatever `encode` and `Milestones` refuse.
     """
     began = time.monotonic()
     stores = [RolloutStore.open(path) for path in paths]

@@ -3,11 +3,9 @@
 Legend: B queries, C actions a chunk, H x W pixels, P proprioception size.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 
 import numpy as np
-import torch
 
 from data.query import Answer, Query
 from stages.policies.base import Observation, Policy
@@ -71,14 +69,3 @@ def episode_seeds(seed: int, episodes: int) -> np.ndarray:
     """The seeds of a plan, (N,) int64 >= 0, the i-th a function of (seed, i) alone."""
     words = [np.random.SeedSequence([seed, i]).generate_state(1, np.uint64)[0] >> np.uint64(1) for i in range(episodes)]
     return np.array(words, np.int64)
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Torch on one CPU thread, as the workers beside it have the other cores."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

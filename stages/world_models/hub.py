@@ -8,7 +8,7 @@ from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from torch import nn
 
-from data.checkpoint import read_json
+from data.checkpoint import check_keys, read_json
 from data.errors import UserError
 from data.hub import fetch, fetch_file
 from data.lineage import digest_files
@@ -16,8 +16,6 @@ from data.lineage import digest_files
 PATTERNS = ("*.json", "*.safetensors")
 WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
 PREPROCESSORS = ("video_preprocessor_config.json", "preprocessor_config.json")
-TOLD = 3
-"""names of weights that an error lists"""
 
 
 def config_of(name: str) -> dict[str, Any]:
@@ -83,18 +81,6 @@ def load_strictly(folder: Path, dtype: torch.dtype, **overrides: Any) -> nn.Modu
     return loaded
 
 
-def check_keys(source: str, missing: Any, unexpected: Any, shapes: Any = ()) -> None:
-    """Refuse a checkpoint that does not fit its model, key by key.
-
-    Raises:
-        UserError: naming the first keys of each kind.
-    """
-    kinds = {"lacks": sorted(missing), "has unknown": sorted(unexpected), "has of another shape": sorted(shapes)}
-    told = [f"{kind} {_some(keys)}" for kind, keys in kinds.items() if keys]
-    if told:
-        raise UserError(f"weights of {source} do not fit their model: the file {'; '.join(told)}")
-
-
 def digest_weights(folder: Path) -> str:
     """Hash of the weights of a folder.
 
@@ -105,8 +91,3 @@ def digest_weights(folder: Path) -> str:
         if found := list(folder.glob(pattern)):
             return digest_files(found)
     raise UserError(f"{folder} has no weights (model.safetensors)")
-
-
-def _some(keys: list[str]) -> str:
-    more = f" and {len(keys) - TOLD} more" if len(keys) > TOLD else ""
-    return ", ".join(keys[:TOLD]) + more

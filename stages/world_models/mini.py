@@ -21,12 +21,11 @@ from transformers.models.vjepa2.modeling_vjepa2 import VJEPA2Encoder
 from data.errors import UserError
 from data.paths import is_url, plain
 from data.runs import is_run
+from stages.world_models.preparing import IMAGENET_MEAN, IMAGENET_STD
 
 FOLDER = "world_model"
 """Where `srpo pretrain` puts the model unless told otherwise, and `--world-model mini` looks for it."""
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""V-JEPA 2's own normalisation of values in [0, 1], so that its loader needs no exception."""
 TUBELET = 2
 
 
@@ -149,8 +148,8 @@ def gather(tokens: Tensor, index: Tensor) -> Tensor:
 
 
 def normalise(frames: Tensor) -> Tensor:
-    """(B, F, S, S, 3) values in [0, 1] -> (B, F, 3, S, S), as the encoder wants them."""
-    mean, std = torch.tensor(MEAN), torch.tensor(STD)
+    """(B, F, S, S, 3) values in [0, 1] -> (B, F, 3, S, S), as V-JEPA 2 has them, for its loader's sake."""
+    mean, std = torch.tensor(IMAGENET_MEAN), torch.tensor(IMAGENET_STD)
     return ((frames - mean) / std).permute(0, 1, 4, 2, 3).contiguous()
 
 

@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from data.checkpoint import check_keys
 from data.errors import UserError
-from stages.world_models.hub import check_keys
 
 State = dict[str, Tensor]
 HEAD, HEAD_OF_H, WIDTH_OF_H = 64, 80, 1280

@@ -7,7 +7,7 @@ where it lies. Weights of the proprio projector are a `.pt` file of their own, a
 
 import json
 import pickle
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from data.checkpoint import read_json
+from data.checkpoint import check_keys, read_json
 from data.errors import UserError
 
 INDEX = "model.safetensors.index.json"
@@ -28,8 +28,6 @@ WRAPPED = "module."
 """before every key of the file, which was written from within DistributedDataParallel"""
 PART = 4_000_000_000
 """bytes of a saved file, about"""
-TOLD = 3
-"""keys that an error lists"""
 
 
 class WeightFiles:
@@ -86,16 +84,8 @@ class WeightFiles:
 
     def _check(self, network: nn.Module) -> None:
         wanted = {key: tuple(value.shape) for key, value in network.state_dict().items()}
-        kinds = {
-            "lacks": wanted.keys() - self.shapes.keys(),
-            "has unknown": self.shapes.keys() - wanted.keys(),
-            "has of another shape": {
-                key for key in wanted.keys() & self.shapes.keys() if wanted[key] != self.shapes[key]
-            },
-        }
-        told = [f"{kind} {_some(keys)}" for kind, keys in kinds.items() if keys]
-        if told:
-            raise UserError(f"weights of {self.folder} do not fit the network: it {'; '.join(told)}; fetch it again")
+        other = [key for key in wanted.keys() & self.shapes.keys() if wanted[key] != self.shapes[key]]
+        check_keys(self.folder, wanted.keys() - self.shapes.keys(), self.shapes.keys() - wanted.keys(), other)
 
 
 def save_weights(state: Mapping[str, Tensor], folder: Path, proprio_file: str, part: int = PART) -> None:
@@ -174,9 +164,3 @@ def _opened(file: Path) -> Iterator[safe_open]:
 def _name(key: str) -> str:
     """transformers 4 could not load names with "gamma", so that released files have timm's under another."""
     return f"{key.removesuffix('gamma')}scale_factor" if key.endswith((".ls1.gamma", ".ls2.gamma")) else key
-
-
-def _some(keys: Iterable[str]) -> str:
-    names = sorted(keys)
-    more = f" and {len(names) - TOLD} more" if len(names) > TOLD else ""
-    return ", ".join(names[:TOLD]) + more

@@ -82,7 +82,7 @@ class Culling:
                 continue
             centre, radius = data.geom_xpos[mesh.geom], float(self._model.geom_rbound[mesh.geom])
             place = turn.T @ (centre - eye)
-            if any(self._is_mirrored(data, mirror, eye, centre, radius) for mirror in self._mirrors):
+            if any(shows_in(self._model, data, mirror, eye, centre, radius) for mirror in self._mirrors):
                 self._call(index, mesh, mesh.whole)
             elif is_outside(place, radius, slope):
                 self._call(index, mesh, 0)
@@ -96,12 +96,6 @@ class Culling:
             for name in (mesh.whole, *mesh.seen.values()):
                 self._gl.glDeleteLists(name, 1)
         self._meshes = {}
-
-    def _is_mirrored(
-        self, data: mujoco.MjData, mirror: int, eye: np.ndarray, centre: np.ndarray, radius: float
-    ) -> bool:
-        pose, origin = data.geom_xmat[mirror].reshape(3, 3), data.geom_xpos[mirror]
-        return is_mirrored(pose.T @ (eye - origin), pose.T @ (centre - origin), radius, self._model.geom_size[mirror])
 
     def _call(self, index: int, mesh: _Mesh, name: int) -> None:
         if mesh.shown == name:
@@ -199,6 +193,14 @@ def is_outside(place: np.ndarray, radius: float, slope: float) -> bool:
     """
     x, y, depth = abs(place[0]), abs(place[1]), -place[2]
     return bool(depth < -radius or max(x, y) - slope * depth > radius * np.sqrt(1.0 + slope * slope))
+
+
+def shows_in(
+    model: mujoco.MjModel, data: mujoco.MjData, mirror: int, eye: np.ndarray, centre: np.ndarray, radius: float
+) -> bool:
+    """Whether an eye (3,) may see a ball at `centre` (3,), both of the world, in the mirror that is a geom."""
+    pose, origin = data.geom_xmat[mirror].reshape(3, 3), data.geom_xpos[mirror]
+    return is_mirrored(pose.T @ (eye - origin), pose.T @ (centre - origin), radius, model.geom_size[mirror])
 
 
 def is_mirrored(eye: np.ndarray, centre: np.ndarray, radius: float, size: np.ndarray) -> bool:

@@ -16,7 +16,7 @@ from typing import Any
 import mujoco
 import numpy as np
 
-from stages.sim.looks.culling import SAME_POSE, is_mirrored, is_opaque, mirrors
+from stages.sim.looks.culling import SAME_POSE, is_opaque, mirrors, shows_in
 
 LAYERS = 8
 """Layers kept: cameras x simulators that share a renderer."""
@@ -122,14 +122,10 @@ class Layers:
             centre, radius = data.geom_xpos[geom], float(self._model.geom_rbound[geom])
             found[geom] = bool(self._mirrors or self._glass) and (
                 radius == 0
-                or any(self._shows_in(data, mirror, eye, centre, radius) for mirror in self._mirrors)
+                or any(shows_in(self._model, data, mirror, eye, centre, radius) for mirror in self._mirrors)
                 or any(self._shows_behind(data, glass, eye, centre, radius) for glass in self._glass)
             )
         return found
-
-    def _shows_in(self, data: mujoco.MjData, mirror: int, eye: np.ndarray, centre: np.ndarray, radius: float) -> bool:
-        pose, origin = data.geom_xmat[mirror].reshape(3, 3), data.geom_xpos[mirror]
-        return is_mirrored(pose.T @ (eye - origin), pose.T @ (centre - origin), radius, self._model.geom_size[mirror])
 
     def _shows_behind(
         self, data: mujoco.MjData, glass: int, eye: np.ndarray, centre: np.ndarray, radius: float

@@ -10,7 +10,7 @@ from data.store import Episode, Layout, Plan, RolloutStore
 from srpo_cli.__main__ import run as srpo
 from srpo_cli.report.failures import STAGES, failure_facts
 from stages.demo import DemoSettings, demonstrate
-from stages.sim.milestones import true_progress
+from stages.sim.milestones import Milestones
 from stages.sim.tasks import suite_tasks
 
 TASKS = suite_tasks("libero_object")
@@ -20,7 +20,7 @@ INITS = np.array([7, 7, 4, 4, 4, 7, 0])
 def cuts() -> list[Episode]:
     """A success, and episodes that end when a milestone (none, the first, ... the fourth) has just been reached."""
     shown = demonstrate(TASKS[2], 7, 0, DemoSettings(noise=0.1), 280)
-    progress = true_progress(TASKS[2], shown.state).steps
+    progress = Milestones(TASKS[2])(shown.state).steps
     ends = [3, *(int(np.argmax(progress >= milestone)) for milestone in (1, 2, 3, 4))]
     failures = [Episode(success=False, state=shown.state[: end + 1], action=shown.action[:end]) for end in ends]
     return [Episode(success=True, state=shown.state, action=shown.action), *failures]

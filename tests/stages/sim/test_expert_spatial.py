@@ -6,7 +6,7 @@ import pytest
 from data.errors import UserError
 from stages.demo import DemoSettings, demonstrate
 from stages.sim.expert import MAX_TURN, Phase, ScriptedExpert, check_task
-from stages.sim.milestones import true_progress
+from stages.sim.milestones import Milestones
 from stages.sim.simulator import Simulator
 from stages.sim.tasks import suite_tasks
 
@@ -44,7 +44,7 @@ def test_the_same_state_gives_the_same_actions() -> None:
 @pytest.mark.parametrize("index", [0, 4, 5, 9])
 def test_a_noisy_demonstration_passes_every_milestone(index: int) -> None:
     shown = demonstrate(TASKS[index], 3, 0, DemoSettings(noise=0.3), HORIZON)
-    progress = true_progress(TASKS[index], shown.state)
+    progress = Milestones(TASKS[index])(shown.state)
     assert shown.success and progress.steps[-1] == 5
     assert {1, 2, 3, 4, 5} <= set(np.floor(progress.steps))
 
@@ -52,7 +52,7 @@ def test_a_noisy_demonstration_passes_every_milestone(index: int) -> None:
 def test_a_demonstration_with_a_mistake_fails() -> None:
     wrong = demonstrate(TASKS[7], 0, 3, DemoSettings(noise=0.1, mistakes=1.0), HORIZON)
     assert not wrong.success and wrong.steps == HORIZON
-    assert true_progress(TASKS[7], wrong.state).furthest < 5
+    assert Milestones(TASKS[7])(wrong.state).furthest < 5
 
 
 @pytest.mark.parametrize(("suite", "index"), [("libero_goal", 0), ("libero_goal", 4), ("libero_10", 3)])

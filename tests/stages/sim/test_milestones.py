@@ -10,7 +10,7 @@ import pytest
 from data.errors import UserError
 from stages.demo import DemoSettings, demonstrate
 from stages.sim.expert import Phase, ScriptedExpert
-from stages.sim.milestones import ALMOST, DROP, LIFTED, OPENING, REACHED, Milestones, _progress, _Scene, true_progress
+from stages.sim.milestones import ALMOST, DROP, LIFTED, OPENING, REACHED, Milestones, _progress, _Scene
 from stages.sim.simulator import NO_OP, Simulator
 from stages.sim.tasks import suite_tasks
 
@@ -54,7 +54,7 @@ def stop_at(phase: Phase) -> Change:
 @pytest.mark.parametrize("task", [0, 2, 6, 7, 9])
 def test_a_demonstration_passes_all_five_in_order(task: int) -> None:
     shown = demonstrate(OBJECT[task], 3, 0, DemoSettings(noise=0.2), 280)
-    progress = true_progress(OBJECT[task], shown.state)
+    progress = Milestones(OBJECT[task])(shown.state)
     assert shown.success and progress.steps.shape == (len(shown.state),)
     first = [int(np.argmax(progress.steps >= n)) for n in range(1, 6)]
     assert 0 < first[0] < first[1] < first[2] < first[3] < first[4] == len(shown.state) - 1

@@ -10,8 +10,6 @@ from transformers import VJEPA2Model
 
 from data.errors import UserError
 from stages.world_models.mini import (
-    MEAN,
-    STD,
     Jepa,
     MiniShape,
     context_features,
@@ -22,6 +20,7 @@ from stages.world_models.mini import (
     target_features,
 )
 from stages.world_models.mini_masks import block_masks
+from stages.world_models.preparing import IMAGENET_MEAN, IMAGENET_STD
 
 TINY = MiniShape(size=16, patch=4, frames=4, width=24, layers=2, heads=2, predictor_width=12, predictor_layers=1)
 TOKENS = 4 * 4 * 2
@@ -144,7 +143,8 @@ def test_pictures_are_normalised_as_v_jepa_2_does() -> None:
     frames = torch.rand(2, 3, 4, 4, 3)
     found = normalise(frames)
     assert found.shape == (2, 3, 3, 4, 4)
-    assert found[1, 2, 1, 3, 0].item() == pytest.approx((frames[1, 2, 3, 0, 1].item() - MEAN[1]) / STD[1], abs=1e-6)
+    green = (frames[1, 2, 3, 0, 1].item() - IMAGENET_MEAN[1]) / IMAGENET_STD[1]
+    assert found[1, 2, 1, 3, 0].item() == pytest.approx(green, abs=1e-6)
 
 
 def test_weights_follow_from_the_seed_alone() -> None:

@@ -177,7 +177,7 @@ def changed(folder: Path, out: Path, change: Callable[[dict[str, torch.Tensor]],
 def test_weights_that_do_not_fit_are_named(folder: Path, model: VJEPA2Model, tmp_path: Path) -> None:
     key = "encoder.layer.1.attention.key.bias"
     without = changed(folder, tmp_path / "a", lambda state: state.pop(key))
-    with pytest.raises(UserError, match=rf"the file lacks {key}"):
+    with pytest.raises(UserError, match=rf"it lacks {key}"):
         load_world_model(without)
     more = changed(folder, tmp_path / "b", lambda state: state.update(stranger=torch.zeros(1)))
     with pytest.raises(UserError, match="has unknown stranger"):
@@ -196,7 +196,7 @@ def test_weights_of_a_pt_file_that_do_not_fit_are_named(model: VJEPA2Model, tmp_
         torch.save({"encoder": named}, path)
         return str(path)
 
-    with pytest.raises(UserError, match=r"the file lacks layer\.1\.mlp\.fc2\.bias"):
+    with pytest.raises(UserError, match=r"it lacks layer\.1\.mlp\.fc2\.bias"):
         load_world_model(saved(lambda named: named.pop("blocks.1.mlp.fc2.bias")))
     with pytest.raises(UserError, match=r"has unknown modality_embed"):
         load_world_model(saved(lambda named: named.update(modality_embed=torch.zeros(1))))
