@@ -3,6 +3,7 @@ PYTHON ?= python3
 ITER   ?= 200
 PRESET ?= laptop
 RUN    ?= $(if $(filter laptop,$(PRESET)),runs/libero-object,runs/$(PRESET))
+POLICY ?=
 TORCH  ?= torch==2.13.0
 # Without an NVIDIA driver PyTorch's CPU build is enough: 0.2 GB instead of several.
 TORCH_INDEX ?= $(if $(shell command -v nvidia-smi),,--extra-index-url https://download.pytorch.org/whl/cpu)
@@ -24,7 +25,7 @@ install: .venv/installed
 	@touch $@
 
 loop: install
-	@$(BIN)/srpo loop $(RUN) --preset $(PRESET) --iterations $(ITER)
+	@$(BIN)/srpo loop $(RUN) --preset $(PRESET) --iterations $(ITER) $(if $(POLICY),--policy $(POLICY))
 
 test: install
 	$(BIN)/python -m pytest -m "not slow"

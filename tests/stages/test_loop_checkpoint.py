@@ -30,7 +30,7 @@ SUITE = "libero_spatial"
 def recipe(policy: Path | str) -> Recipe:
     """The preset for such checkpoints, as small as can be."""
     task = ["task.tasks=0", "task.horizon=8", "task.workers=1", "task.preflight=false"]
-    small = ["collect.groups=1", "collect.samples=2", "reward.preset=binary", "eval.every=1", "eval.episodes=1"]
+    small = ["collect.groups=1", "collect.samples=2", "eval.every=1", "eval.episodes=1"]
     return load_recipe("openvla", [*task, *small, f"run.policy={policy}"])
 
 
@@ -49,7 +49,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def made_up(store: Path, *given: Any, **named: Any) -> dict[str, Any]:
     """Rewards as if one of two episodes had succeeded: a random policy never does."""
     result = reward_store(store, *given, **named)
-    RolloutStore.open(store, writable=True).group["reward/binary/reward"][:] = np.array([0.0, 1.0])
+    RolloutStore.open(store, writable=True).group["reward/path/reward"][:] = np.array([0.0, 1.0])
     return result
 
 
@@ -57,10 +57,11 @@ def made_up(store: Path, *given: Any, **named: Any) -> dict[str, Any]:
 def finished(tmp_path_factory: pytest.TempPathFactory, checkpoint: Path) -> Path:
     """A run of one iteration, which learned something."""
     folder = tmp_path_factory.mktemp("run") / "run"
+    after = ("collect", "encode", "reward", "update", "eval")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loop, "reward_store", made_up)
         stages = [(n, stage) for n, stage, _ in run(folder, recipe(checkpoint))]
-    assert stages == [(0, "start"), (0, "eval"), (1, "collect"), (1, "reward"), (1, "update"), (1, "eval")]
+    assert stages == [(0, "start"), (0, "eval"), *[(1, stage) for stage in after]]
     return folder
 
 
@@ -75,13 +76,13 @@ def test_the_start_is_the_checkpoint(finished: Path, checkpoint: Path) -> None:
 def test_an_update_writes_adapters_alone(finished: Path) -> None:
     first, second = (Run.open(finished).policy(n) for n in (0, 1))
     assert read_config(second)["adapters_of"] == {"policy": "../000", "weights": weights_digest(first)}
-    assert not list(second.glob("model*")) and Run.open(finished).metrics()[4]["updated"]
+    assert not list(second.glob("model*")) and Run.open(finished).metrics()[5]["updated"]
 
 
 def test_an_update_of_all_weights_keeps_the_layout(finished: Path, tmp_path: Path) -> None:
     made = Run.open(finished)
     store = shutil.copytree(made.rollouts(1), tmp_path / "copy.zarr")
-    update_policy(store, made.policy(0), tmp_path / "next", "binary", UpdateSettings(epochs=1))
+    update_policy(store, made.policy(0), tmp_path / "next", "path", UpdateSettings(epochs=1))
     first, second = (load_policy(folder).module.state_dict() for folder in (made.policy(0), tmp_path / "next"))
     assert list(first) == list(second)
     changed = {name for name in first if not (first[name] == second[name]).all()}
@@ -95,6 +96,8 @@ def test_all_stores_are_there(finished: Path) -> None:
     assert rollouts.attrs["policy"] == identity(made.policy(0)) and rollouts.attrs["look"] == "full"
     assert rollouts.read(0).tokens.shape == (1, 56)
     assert rollouts.read(0).images["agentview"].shape == (1, 256, 256, 3)
+    (label,) = rollouts.labels("encode")
+    assert np.isfinite(rollouts.group[f"encode/{label}/moments"][:]).all()
     for n in (0, 1):
         assert RolloutStore.open(made.evaluation(n)).attrs["policy"] == identity(made.policy(n))
 

@@ -1,17 +1,26 @@
-"""The real size, without its weights; and with them where `SRPO_OPENVLA` names a released checkpoint."""
+"""The real size: without weights, with random ones (slow; 16 GB of disk and memory), and with those of a released
+checkpoint where `SRPO_OPENVLA` names one."""
 
+import json
 import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
+from stages.bench.policy.random_weights import _draw, outline
+from stages.plan.machine import free_bytes
 from stages.policies.config import read_config
 from stages.policies.openvla_oft.network import Architecture, OpenVLANetwork
 from stages.policies.openvla_oft.prompt import Prompts
 from stages.policies.openvla_oft.released import architecture_of, check_kind, settings_of
 from stages.policies.openvla_oft.towers import TowerShape
 from stages.policies.openvla_oft.weights import WeightFiles
+from tests.stages.policies.openvla_oft.tiny import make, write
 
 DINO = TowerShape(1024, 24, 4096, 16, 14, 256, 4)
 SIGLIP = TowerShape(1152, 27, 4304, 16, 14, 256, None)
@@ -51,3 +60,57 @@ def test_a_released_checkpoint_has_this_size():
     assert (found.dino, found.siglip, found.projector, found.vocabulary) == (DINO, SIGLIP, 8704, 32000)
     assert files.shapes == {key: tuple(value.shape) for key, value in real().state_dict().items()}
     assert Prompts((folder / "tokenizer.json").read_text(), str(folder)).ids(INSTRUCTION) == IDS
+
+
+LOAD = """
+import json, sys, time
+import numpy as np
+from stages.policies.base import Observation
+from stages.policies.loading import load_policy
+
+began = time.monotonic()
+policy = load_policy(sys.argv[1])
+loaded = time.monotonic() - began
+images = {"agentview": np.zeros((1, 256, 256, 3), np.uint8)}
+began = time.monotonic()
+actions = policy.act(Observation(images, np.zeros((1, 8), np.float32)), ["pick up the milk"], 0.0, np.zeros((1, 56)))[2]
+answered = time.monotonic() - began
+peak = int(next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1]) * 1024
+print(json.dumps({"load_s": loaded, "query_s": answered, "peak_gb": peak / 1e9, "actions": actions.shape}))
+"""
+
+
+@pytest.mark.slow
+def test_loads_within_16_gb_and_answers(tmp_path: Path):
+    if free_bytes(torch.device("cpu")) < 18e9 or shutil.disk_usage(tmp_path).free < 20e9:
+        pytest.skip("needs 18 GB of free memory and 20 GB of disk")
+    folder = write_real(tmp_path / "real")
+    child = subprocess.run([sys.executable, "-c", LOAD, str(folder)], capture_output=True, text=True)
+    assert child.returncode == 0, child.stderr
+    told = json.loads(child.stdout)
+    print(told)
+    assert told["peak_gb"] < 16 and told["actions"] == [1, 8, 7]
+
+
+def write_real(folder: Path) -> Path:
+    """Random weights in bf16 in the released layout, five parts drawn one after the other."""
+    make(folder)
+    for file in folder.glob("model*"):
+        file.unlink()
+    config = json.loads((folder / "config.json").read_text())
+    for name in ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads"):
+        del config["text_config"][name]
+    write(folder / "config.json", config | {"srpo": {}, "image_sizes": [224, 224]})
+    network, rng, weight_map = outline("openvla-oft"), torch.Generator().manual_seed(0), {}
+    names = list(network.state_dict())
+    for i in range(5):
+        file = f"model-{i + 1:05d}-of-00005.safetensors"
+        own = names[i * len(names) // 5 : (i + 1) * len(names) // 5]
+        parts = {name: torch.nn.Parameter(torch.empty_like(network.get_parameter(name), device="cpu")) for name in own}
+        with torch.no_grad():
+            for name, value in parts.items():
+                _draw(name, value, rng)
+        save_file({name: value.detach() for name, value in parts.items()}, folder / file)
+        weight_map |= dict.fromkeys(own, file)
+    write(folder / "model.safetensors.index.json", {"metadata": {}, "weight_map": weight_map})
+    return folder
