@@ -78,6 +78,20 @@ def test_loading_can_be_the_worst_moment() -> None:
     assert [Room(1, {"weights": 1.0, "activations": 2.0}, loading).peak for loading in (2.0, 8.0)] == [3.0, 8.0]
 
 
+def test_what_to_keep_near_to_is_loaded_beside_the_policy(tmp_path: Path) -> None:
+    checkpoint = tiny.make(tmp_path / "checkpoint", torch.bfloat16, suite="libero_spatial")
+    alone, beside = (
+        plan_run(
+            tmp_path / "run",
+            load_recipe("openvla", [f"run.policy={checkpoint}", "update.lora_rank=4", "update.microbatch=1", change]),
+            1,
+            imagined(8, 1),
+        )["memory"]
+        for change in ("update.kl_coef=0", "update.kl_coef=0.01")
+    )
+    assert beside["loading"] == 2 * alone["loading"]
+
+
 def test_processes_of_this_machine() -> None:
     alone, together, apart = this_machine(), this_machine(4, shares_out=True), this_machine(4)
     assert (alone.devices, together.devices, apart.devices) == (1, 4, 1)

@@ -81,6 +81,7 @@ print(json.dumps({"load_s": loaded, "query_s": answered, "peak_gb": peak / 1e9, 
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 def test_loads_within_16_gb_and_answers(tmp_path: Path):
     if free_bytes(torch.device("cpu")) < 18e9 or shutil.disk_usage(tmp_path).free < 20e9:
         pytest.skip("needs 18 GB of free memory and 20 GB of disk")
