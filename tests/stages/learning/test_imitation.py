@@ -115,6 +115,18 @@ def test_same_seed_same_weights_and_masked_actions_do_not_matter(tiny_policy, de
     assert not torch.equal(weights[0], weights[2])
 
 
+def test_its_own_settings_decide_its_precision(tiny_policy, demonstrations, one_thread, monkeypatch):
+    """Not an Accelerate config, which is for the updates of a loop."""
+    weights = []
+    for config, precision in (("no", "fp32"), ("bf16", "fp32"), ("no", "bf16")):
+        monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", config)
+        policy = copy.deepcopy(tiny_policy)
+        imitate(policy, demonstrations, replace(SETTINGS, steps=3, precision=precision))
+        weights.append(policy.module.head.weight.detach())
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
+
+
 def test_a_loss_that_is_not_finite_names_the_step(tiny_policy, demonstrations):
     with pytest.raises(FloatingPointError, match=r"at step 2 of 60"):
         imitate(tiny_policy, demonstrations, replace(SETTINGS, lr=1e30))
