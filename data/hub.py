@@ -39,14 +39,18 @@ def file_names(name: str) -> list[str]:
     Raises:
         UserError: neither is to be had.
     """
-    from huggingface_hub import list_repo_files
+    from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
     repository, revision = split(name)
     try:
-        return list_repo_files(repository, revision=revision)
-    except Exception:  # what a lost connection raises changes with the client's version; `fetch` tells what is wrong
-        folder = fetch(name, ["*.json"])
-        return sorted(str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file())
+        info = HfApi().model_info(repository, revision=revision)
+        return [file.rfilename for file in info.siblings or []]
+    except (HfHubHTTPError, HFValidationError) as error:
+        raise _unavailable(name, error) from error
+    except Exception:  # no connection: what that raises changes with the client's version
+        cached = _had(name, lambda: snapshot_download(repository, revision=revision, local_files_only=True))
+        return sorted(str(file.relative_to(cached)) for file in Path(cached).rglob("*") if file.is_file())
 
 
 def fetch_file(name: str, file: str) -> Path:
@@ -73,7 +77,11 @@ def _had(name: str, get: Callable[[], T]) -> T:
     try:
         return get()
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        why = str(error).strip().splitlines()[0]
-        raise UserError(
-            f"cannot fetch {name} from the Hub ({type(error).__name__}: {why}); give a folder that exists, or log in"
-        ) from error
+        raise _unavailable(name, error) from error
+
+
+def _unavailable(name: str, error: Exception) -> UserError:
+    why = str(error).strip().splitlines()[0]
+    return UserError(
+        f"cannot fetch {name} from the Hub ({type(error).__name__}: {why}); give a folder that exists, or log in"
+    )

@@ -10,6 +10,7 @@ eval/000.zarr ...        evaluation of policy 000 ... by the loop
 eval/LABEL/000.zarr ...  the same by `srpo eval --run`, a label for what was asked
 metrics.jsonl            one line per stage and iteration
 trackers/                what `srpo loop --track` shows of it
+clock.json               while a stage is at work: how long it has been (`stages.timing`)
 """
 
 import fcntl

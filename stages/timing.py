@@ -46,5 +46,8 @@ class StageClock:
             self._next = now + EVERY
 
     def _noted(self) -> float:
-        note = json.loads(self._file.read_text()) if self._file.is_file() else {}
-        return float(note["seconds"]) if note.get("stage") == self._stage else 0.0
+        try:
+            note = json.loads(self._file.read_text())
+        except (OSError, ValueError):  # none, or one that a power cut left
+            return 0.0
+        return float(note["seconds"]) if note["stage"] == self._stage else 0.0

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from data.errors import UserError
 from srpo_cli.console import interval, out, percent
 from srpo_cli.report.charts import BLUE, iteration_axis, percent_axis, png
 from srpo_cli.tables.eval import asked, points
@@ -78,9 +79,13 @@ def draw_curve(result: Record, path: Path) -> None:
     """Success of every policy with its 95 % interval against its iteration (PNG).
 
     Raises:
-        UserError: the file cannot be written.
+        UserError: the file cannot be written, or no episode was finished.
     """
     rows = [row for row in result["policies"] if row["n"]]
+    if not rows:
+        raise UserError(
+            f"no episode of {result['run']} was finished, so there is no curve; `srpo inspect` tells their errors"
+        )
     numbers = [row["iteration"] for row in rows]
     rates, bounds = np.array([row["rate"] for row in rows]), np.array([row["interval"] for row in rows])
     with png(path, 9.6, 4.0) as figure:

@@ -8,7 +8,7 @@ from data.hub import fetch, file_names, is_hub_id
 
 DECIDING = ("*.json", "*.safetensors", "*.pt")
 """what a policy is read from, and told apart by"""
-KEPT = (*DECIDING, "*.model", "*.txt", "*.py")
+KEPT = (*DECIDING, "*.model", "*.txt", "*.py", "*.jinja", "README*", "LICENSE*")
 """what goes where it goes; code among it is for other tools: srpo copies it and never runs it"""
 APART = (RECORD, "trainer*")
 """its record and an optimizer's state"""
@@ -26,7 +26,7 @@ def policy_folder(name: str | Path) -> Path:
 
     names = file_names(str(name))
     check_head(str(name), names)
-    return fetch(str(name), [file for file in names if _matches(file, KEPT)])
+    return fetch(str(name), [file for file in names if file == RECORD or _matches(file, KEPT)])
 
 
 def policy_files(folder: Path, patterns: tuple[str, ...] = KEPT) -> list[Path]:

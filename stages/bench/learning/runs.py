@@ -22,6 +22,7 @@ from data.watching import Tell, Watch
 from stages.bench.learning.curves import Row, curve
 from stages.bench.learning.settings import LearningSettings
 from stages.loop import run_loop, run_settings
+from stages.world_models.registry import check_world_model
 
 Runs = dict[tuple[str, str], dict[int, list[Row]]]
 """(start, arm) -> seed -> rows"""
@@ -38,8 +39,9 @@ def bench_learning(
         UserError: an OUT that is something else, or holds runs with other settings; whatever a stage refuses.
     """
     jobs = [(arm, seed) for seed in settings.seeds for arm in settings.arms]
-    for arm, seed in jobs:
-        settings.recipe(seed, arm)
+    recipes = [settings.recipe(seed, arm) for arm, seed in jobs]
+    for seen in {recipe.encode for recipe in recipes if recipe.reward.needs_embedding}:
+        check_world_model(seen.world_model, seen)
     _check_place(out)
     for arm, seed in jobs[shard.index :: shard.count]:
         folder = out / "runs" / run_name(settings.start, arm.name, seed)

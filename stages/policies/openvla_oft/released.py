@@ -90,7 +90,7 @@ def check_head(where: str | Path, names: Iterable[str]) -> None:
     Raises:
         UserError: naming the file.
     """
-    names = sorted(names)
+    names = sorted(name for name in names if "/" not in name and name.endswith((".pt", ".safetensors")))
     for mark, what in REFUSED.items():
         if found := [name for name in names if mark in name]:
             raise UserError(f"{where} {what} ({found[0]}); policy gradients need tokens: {WANTED}")

@@ -1,8 +1,11 @@
 """A policy from the Hub's cache is the policy of its folder; what cannot be had is told in one line."""
 
 from pathlib import Path
+from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pytest
+from huggingface_hub.errors import OfflineModeIsEnabled, RepositoryNotFoundError
 
 from data.errors import UserError
 from data.hub import lasting_name
@@ -32,6 +35,11 @@ def snapshot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return snapshot
 
 
+def listed(names: list[str]) -> SimpleNamespace:
+    """What the Hub says of a repository of these files."""
+    return SimpleNamespace(siblings=[SimpleNamespace(rfilename=name) for name in names])
+
+
 @pytest.mark.parametrize("name", ["owner/tiny", "owner/tiny@main", f"owner/tiny@{COMMIT}"])
 def test_a_policy_by_its_hub_id(snapshot: Path, name: str) -> None:
     assert policy_folder(name) == snapshot
@@ -51,25 +59,48 @@ def test_a_wrong_head_is_refused_by_the_names_of_its_files(monkeypatch: pytest.M
         raise AssertionError("something was fetched")
 
     names = ["config.json", "model.safetensors", "action_head--150000_checkpoint.pt"]
-    monkeypatch.setattr("huggingface_hub.list_repo_files", lambda *_, **__: names)
+    monkeypatch.setattr("huggingface_hub.HfApi.model_info", lambda *_, **__: listed(names))
     monkeypatch.setattr("huggingface_hub.snapshot_download", fetched)
     with pytest.raises(UserError, match="owner/tiny predicts.*L1 head.*traj1"):
         load_policy("owner/tiny")
 
 
 def test_what_is_fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    names = ["config.json", "net.safetensors", "tokenizer.model", "modeling.py", "README.md", "tf_model.h5"]
-    names += ["srpo.json", "trainer.safetensors", "lora_adapter/adapter_model.safetensors"]
+    names = ["config.json", "net.safetensors", "tokenizer.model", "modeling.py", "README.md", "srpo.json"]
+    names += ["tf_model.h5", "trainer.safetensors", "lora_adapter/adapter_model.safetensors"]
     asked: list[list[str]] = []
 
     def fetched(*_: object, allow_patterns: list[str], **__: object) -> str:
         asked.append(allow_patterns)
         return str(tmp_path)
 
-    monkeypatch.setattr("huggingface_hub.list_repo_files", lambda *_, **__: names)
+    monkeypatch.setattr("huggingface_hub.HfApi.model_info", lambda *_, **__: listed(names))
     monkeypatch.setattr("huggingface_hub.snapshot_download", fetched)
     assert policy_folder("owner/name") == tmp_path
-    assert asked == [["config.json", "net.safetensors", "tokenizer.model", "modeling.py"]]
+    assert asked == [["config.json", "net.safetensors", "tokenizer.model", "modeling.py", "README.md", "srpo.json"]]
+
+
+def test_a_name_that_only_sounds_like_a_head_is_no_refusal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ["config.json", "modeling_action_head.py", "docs/action_head.pt"]
+    monkeypatch.setattr("huggingface_hub.HfApi.model_info", lambda *_, **__: listed(names))
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *_, **__: str(tmp_path))
+    assert policy_folder("owner/name") == tmp_path
+
+
+def test_a_failing_hub_is_told_and_a_lost_connection_takes_the_cache(
+    snapshot: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def raises(error: Exception) -> None:
+        def info(*_: object, **__: object) -> None:
+            raise error
+
+        monkeypatch.setattr("huggingface_hub.HfApi.model_info", info)
+
+    raises(OfflineModeIsEnabled("no route"))
+    assert policy_folder("owner/tiny") == snapshot
+    raises(RepositoryNotFoundError("no such repository", response=Mock()))
+    with pytest.raises(UserError, match="cannot fetch owner/tiny from the Hub .RepositoryNotFound"):
+        policy_folder("owner/tiny")
 
 
 def test_names_that_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -94,6 +94,13 @@ def test_stopped_between_stages_it_goes_on(whole: tuple[Path, LearningSettings],
     assert kept[0] == kept[1]
 
 
+def test_an_arm_whose_world_model_does_not_load_is_told_at_once(tmp_path: Path) -> None:
+    wrong = "wrong: encode.world_model=efficientnet-lite0 encode.size=100"
+    with pytest.raises(UserError, match="not 100"):
+        bench(tmp_path / "out", settings(tmp_path, "binary", wrong))
+    assert not (tmp_path / "out").exists()
+
+
 def test_nothing_for_a_shard(tmp_path: Path) -> None:
     asked = settings(tmp_path, "binary")
     assert bench(tmp_path / "out", asked, "1/2")[:2] == ({}, [])
