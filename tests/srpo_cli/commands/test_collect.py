@@ -59,7 +59,7 @@ def test_every_option_is_a_setting_or_says_where() -> None:
     """`from_options` takes an option by its name, so a name that no setting has would be passed over."""
     for module, settings, others in (
         (collect, CollectSettings, {"store", "policy", "shard", "earlier"}),
-        (eval_, EvalSettings, {"context", "policy", "against", "run", "every", "image", "store"}),
+        (eval_, EvalSettings, {"context", "policy", "against", "run", "every", "averages", "image", "store"}),
         (demo, DemoSettings, {"store"}),
     ):
         options = set(inspect.signature(module.command).parameters) - {"assign", "json"}
